@@ -1,0 +1,7 @@
+"""Trio helpers: clocks, beats, supervision. Nothing here knows what a session is."""
+
+from transport_trio.concurrency.beat import every
+from transport_trio.concurrency.clock import Clock, SystemClock
+from transport_trio.concurrency.supervise import RestartPolicy, supervise
+
+__all__ = ["Clock", "RestartPolicy", "SystemClock", "every", "supervise"]

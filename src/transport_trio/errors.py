@@ -1,0 +1,212 @@
+"""Everything we raise on purpose. `code` is stable: clients match on it (contract, section 1, "Errors")."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TransportError(Exception):
+    """Base of everything we raise on purpose. `code` is stable: clients match on it."""
+
+    code: ClassVar[str] = "transport_error"
+
+
+class InvalidRequest(TransportError):
+    """The caller's input is wrong. `faults` are pairs of a path (`$.room_config.name`) and what is wrong there."""
+
+    code = "invalid_request"
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{path}: {message}" for path, message in faults))
+        self.faults = faults
+
+
+class UnknownProvider(TransportError):
+    code = "unknown_provider"
+
+    def __init__(self, provider: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"no connector is registered for provider {provider!r}; known: {', '.join(known) or 'none'}")
+        self.provider = provider
+
+
+class SessionNotFound(TransportError):
+    code = "session_not_found"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no session has the id {session_id!r}")
+        self.session_id = session_id
+
+
+class RoomExists(TransportError):
+    """The wanted room name is taken, by a room that is not this session's."""
+
+    code = "room_exists"
+
+    def __init__(self, room_name: str) -> None:
+        super().__init__(f"a room named {room_name!r} already exists; choose another name, or none")
+        self.room_name = room_name
+
+
+class RequestInProgress(TransportError):
+    code = "request_in_progress"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("the first request with this Idempotency-Key is still running; repeat it later")
+        self.retry_after_s = retry_after_s
+
+
+class IdempotencyMismatch(TransportError):
+    code = "idempotency_mismatch"
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used with another body; use a new key for a new request")
+
+
+class Busy(TransportError):
+    code = "busy"
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Stopping(TransportError):
+    code = "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; repeat the request against another instance")
+
+
+class RestartLimitExceeded(TransportError):
+    code = "restart_limit_exceeded"
+
+    def __init__(self, name: str, crashes: int) -> None:
+        super().__init__(f"{name} crashed {crashes} times; given up")
+        self.name, self.crashes = name, crashes
+
+
+# --- journal -------------------------------------------------------------------------------------------------
+
+
+class JournalError(TransportError):
+    code = "journal_error"
+
+
+class StorageUnavailable(JournalError):
+    """The journal cannot be written (or read) now; nothing of the change is stored, nothing was announced."""
+
+    code = "storage_unavailable"
+
+
+class VersionConflict(JournalError):
+    """Somebody else has committed this session meanwhile; read it again."""
+
+    code = "version_conflict"
+
+
+class JournalUnusable(JournalError):
+    """The journal's file is damaged, not ours, of another version, or held by another process. Never overwritten."""
+
+    code = "journal_unusable"
+
+
+class HistoryGone(JournalError):
+    """The events asked for are not there. `reason` is `pruned`, `epoch` or `ahead`; `oldest` is the oldest kept id."""
+
+    code = "history_gone"
+
+    def __init__(self, *, after: int, oldest: int, reason: str) -> None:
+        super().__init__(f"the events after {after} are not there ({reason}); the oldest kept is {oldest}")
+        self.after, self.oldest, self.reason = after, oldest, reason
+
+
+# --- connectors ----------------------------------------------------------------------------------------------
+
+
+class ConnectorError(TransportError):
+    """A provider's failure. `in_doubt`: the request may have taken effect all the same (its answer was lost)."""
+
+    code = "connector_error"
+
+    def __init__(self, provider: str, message: str, *, in_doubt: bool = False) -> None:
+        super().__init__(message)
+        self.provider, self.in_doubt = provider, in_doubt
+
+
+class ProviderRejected(ConnectorError):
+    """The provider understood the request and refused it. `detail` is its own words, and nothing more."""
+
+    code = "provider_rejected"
+
+    def __init__(self, provider: str, status: int, detail: str) -> None:
+        super().__init__(provider, f"{provider} answered {status}: {detail}")
+        self.status, self.detail = status, detail
+
+
+class ProviderThrottled(ConnectorError):
+    code = "provider_throttled"
+
+    def __init__(self, provider: str, retry_after_s: float) -> None:
+        super().__init__(provider, f"{provider} limits our requests; try again in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
+
+
+class ProviderUnreachable(ConnectorError):
+    """No connection, a broken answer, or a 5xx."""
+
+    code = "provider_unreachable"
+
+
+class ProviderTimeout(ConnectorError):
+    code = "provider_timeout"
+
+
+class RoomNotFound(ConnectorError):
+    """The provider knows no such room: deleted, or expired."""
+
+    code = "room_not_found"
+
+    def __init__(self, provider: str, room_name: str) -> None:
+        super().__init__(provider, f"{provider} knows no room named {room_name!r}")
+        self.room_name = room_name
+
+
+# --- bus -----------------------------------------------------------------------------------------------------
+
+
+class BusError(TransportError):
+    code = "bus_error"
+
+
+class BusUnavailable(BusError):
+    """Not connected, or no ack came: whether a message was stored is unknown."""
+
+    code = "bus_unavailable"
+
+
+class BusOutOfSequence(BusError):
+    """The fence refused a message: the subject's last sequence is not the expected one."""
+
+    code = "bus_out_of_sequence"
+
+
+class BusRefused(BusError):
+    """The server will never take this message (too large, say)."""
+
+    code = "bus_refused"
+
+
+class BusMisconfigured(BusError):
+    """The stream exists with another configuration than ours; it is never changed, a person has to look."""
+
+    code = "bus_misconfigured"
+
+
+class BusBinaryMissing(BusError):
+    code = "bus_binary_missing"
+
+
+class SettingsError(TransportError):
+    """A setting makes no sense. The message names the variable, the fault, and what would be right."""
+
+    code = "settings_error"

@@ -1,0 +1,110 @@
+"""What can happen to a session, as attrs classes: the words of the contract, section 2, before they become JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+import attrs
+
+from transport_trio.models import EndReason, Participant, SessionId, SessionStatus
+
+
+class EventType(StrEnum):
+    SESSION_CREATED = "session_created"
+    PARTICIPANT_JOINED = "participant_joined"
+    PARTICIPANT_LEFT = "participant_left"
+    SESSION_UPDATED = "session_updated"
+    TOKEN_EXPIRING = "token_expiring"  # noqa: S105 -- an event type, not a password
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 -- as above
+    SESSION_ENDED = "session_ended"
+
+
+class Source(StrEnum):
+    """How we know of something that happened at the provider."""
+
+    POLL = "poll"
+    WEBHOOK = "webhook"
+    INFERRED = "inferred"  # concluded from absence, not seen
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Base of all events. `time` is when we knew; the id comes from the journal when the event is committed."""
+
+    type: ClassVar[EventType]
+    session_id: SessionId
+    time: datetime
+
+
+@attrs.frozen(kw_only=True)
+class SessionCreated(Event):
+    type = EventType.SESSION_CREATED
+    provider: str
+    room_name: str
+    room_url: str
+    status: SessionStatus
+    session_expires_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class ParticipantJoined(Event):
+    type = EventType.PARTICIPANT_JOINED
+    participant: Participant
+    occurred_at: datetime
+    source: Source
+    again: bool = False  # a leave told before proved wrong
+
+
+@attrs.frozen(kw_only=True)
+class ParticipantLeft(Event):
+    type = EventType.PARTICIPANT_LEFT
+    participant: Participant
+    duration_s: float
+    occurred_at: datetime
+    source: Source
+
+
+@attrs.frozen(kw_only=True)
+class SessionUpdated(Event):
+    """One for each change of a session, after its joins and leaves."""
+
+    type = EventType.SESSION_UPDATED
+    status: SessionStatus
+    participants: tuple[Participant, ...]
+
+
+@attrs.frozen(kw_only=True)
+class TokenExpiring(Event):
+    type = EventType.TOKEN_EXPIRING
+    participant_name: str | None
+    user_id: str | None
+    expires_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class TokenExpired(Event):
+    type = EventType.TOKEN_EXPIRED
+    participant_name: str | None
+    user_id: str | None
+    expires_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class SessionEnded(Event):
+    """Always a session's last event."""
+
+    type = EventType.SESSION_ENDED
+    reason: EndReason
+
+
+@attrs.frozen
+class RecordedEvent:
+    """An event that is in the journal. `body` is the JSON that every reader gets, WebSocket and NATS alike."""
+
+    id: int
+    session_id: SessionId
+    type: EventType
+    time: datetime
+    body: bytes

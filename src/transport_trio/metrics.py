@@ -1,0 +1,119 @@
+"""The service's metrics. Labels come from closed sets: a provider, a reason, a route template; never an id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from transport_trio import __version__
+
+HTTP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+
+
+@attrs.frozen(kw_only=True)
+class Metrics:
+    """All metrics, on a registry of their own, so that each test has fresh ones."""
+
+    registry: CollectorRegistry
+    # These four names are fixed by the contract, section 4.
+    active_sessions: Gauge
+    registered_connectors: Gauge
+    pending_messages: Gauge
+    delivered_messages: Counter
+
+    http_requests: Counter
+    http_seconds: Histogram
+    provider_requests: Counter
+    provider_seconds: Histogram
+    provider_throttle_seconds: Counter
+    presence_polls: Counter
+    presence_age: Gauge
+    rooms_owed: Gauge
+    room_deletions: Counter
+    listeners: Gauge
+    frames_sent: Counter
+    listeners_dropped: Counter
+    commit_seconds: Histogram
+    commit_group: Histogram
+    commit_failures: Counter
+    journal_bytes: Gauge
+    events_pruned: Counter
+    session_crashes: Counter
+    task_restarts: Counter
+    bus_publish_failures: Counter
+    bus_messages_refused: Counter
+    clock_jumps: Counter
+
+    @classmethod
+    def create(cls, registry: CollectorRegistry) -> Metrics:
+        def counter(name: str, help_: str, *labels: str) -> Counter:
+            return Counter(name, help_, labels, registry=registry)
+
+        def gauge(name: str, help_: str, *labels: str) -> Gauge:
+            return Gauge(name, help_, labels, registry=registry)
+
+        def histogram(name: str, help_: str, *labels: str, buckets: tuple[float, ...] = HTTP_BUCKETS_S) -> Histogram:
+            return Histogram(name, help_, labels, registry=registry, buckets=buckets)
+
+        Info("transport_build", "Version of the service.", registry=registry).info({"version": __version__})
+        return cls(
+            registry=registry,
+            active_sessions=gauge("active_sessions", "Sessions that have not ended."),
+            registered_connectors=gauge("registered_connectors", "Providers that sessions can be created at."),
+            pending_messages=gauge("pending_messages", "Events not yet acknowledged by NATS; 0 without a bus."),
+            delivered_messages=counter("delivered_messages", "Events acknowledged by NATS."),
+            http_requests=counter("transport_http_requests", "HTTP requests answered.", "method", "route", "status"),
+            http_seconds=histogram("transport_http_seconds", "Time to answer a request.", "method", "route"),
+            provider_requests=counter(
+                "transport_provider_requests",
+                "Requests sent to a provider.",
+                "provider",
+                "operation",
+                "outcome",
+            ),
+            provider_seconds=histogram(
+                "transport_provider_seconds", "Time until a provider answered.", "provider", "operation"
+            ),
+            provider_throttle_seconds=counter(
+                "transport_provider_throttle_seconds",
+                "Time that requests waited for our own rate limit of the provider.",
+                "provider",
+                "tier",
+            ),
+            presence_polls=counter("transport_presence_polls", "Looks into rooms.", "provider", "outcome"),
+            presence_age=gauge("transport_presence_age_seconds", "Age of the oldest knowledge of a live room."),
+            rooms_owed=gauge("transport_rooms_owed", "Rooms whose deletion is still owed to a provider."),
+            room_deletions=counter("transport_room_deletions", "Attempts to delete a room.", "provider", "outcome"),
+            listeners=gauge("transport_listeners", "WebSocket listeners connected now."),
+            frames_sent=counter("transport_frames_sent", "WebSocket messages sent to listeners."),
+            listeners_dropped=counter("transport_listeners_dropped", "Listeners closed by the service.", "reason"),
+            commit_seconds=histogram(
+                "transport_journal_commit_seconds",
+                "Time of one commit of the journal.",
+                buckets=COMMIT_BUCKETS_S,
+            ),
+            commit_group=histogram(
+                "transport_journal_commit_changes",
+                "Changes that went into one commit.",
+                buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+            ),
+            commit_failures=counter("transport_journal_commit_failures", "Commits that failed.", "reason"),
+            journal_bytes=gauge("transport_journal_bytes", "Size of the journal on disk."),
+            events_pruned=counter("transport_journal_events_pruned", "Events removed because of their age."),
+            session_crashes=counter("transport_session_crashes", "Sessions ended because their tasks kept failing."),
+            task_restarts=counter("transport_task_restarts", "Restarts of supervised tasks.", "task"),
+            bus_publish_failures=counter(
+                "transport_bus_publish_failures", "Publishes that were not acknowledged.", "reason"
+            ),
+            bus_messages_refused=counter(
+                "transport_bus_messages_refused", "Events that NATS will never take, passed over."
+            ),
+            clock_jumps=counter("transport_clock_jumps", "Jumps of the wall clock after which timers were set anew."),
+        )
+
+    def watch(self, gauge: Gauge, read: Callable[[], float]) -> None:
+        """Have a gauge read its value when it is scraped."""
+        gauge.set_function(read)

@@ -1,0 +1,257 @@
+"""What the service talks about: sessions, their rooms, and the people in them. Frozen data: no I/O, no clock.
+
+Every `datetime` is aware and in UTC; every number of seconds ends in `_s`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NewType
+
+import attrs
+
+SessionId = NewType("SessionId", str)
+
+
+def new_session_id() -> SessionId:
+    return SessionId(str(uuid.uuid4()))
+
+
+class SessionStatus(StrEnum):
+    CREATED = "Created"  # nobody has come yet
+    ACTIVE = "Active"  # somebody has been there, perhaps left again
+    ENDED = "Ended"
+    ERROR = "Error"  # the provider reports something that needs a person
+
+
+class EndReason(StrEnum):
+    REQUESTED = "requested"
+    EXPIRED = "expired"
+    ROOM_GONE = "room_gone"
+    EMPTY = "empty"
+    ERROR = "error"
+
+
+class Privacy(StrEnum):
+    PUBLIC = "Public"
+    PRIVATE = "Private"
+
+
+class ProviderCleanup(StrEnum):
+    PENDING = "pending"
+    DONE = "done"
+
+
+@attrs.frozen(kw_only=True)
+class RoomConfig:
+    name: str | None = None
+    privacy: Privacy = Privacy.PRIVATE
+    max_participants: int | None = None
+    enable_recording: bool = False
+    enable_transcription: bool = False
+    enable_chat: bool = True
+    enable_screen_sharing: bool = True
+    auto_start_recording: bool = False
+    auto_start_transcription: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Permissions:
+    can_admin: bool = False
+    can_send_video: bool = True
+    can_send_audio: bool = True
+    can_send_screen_video: bool = True
+    can_send_screen_audio: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class ParticipantConfig:
+    name: str | None = None
+    user_id: str | None = None
+    is_owner: bool = False
+    permissions: Permissions = attrs.field(factory=Permissions)
+
+
+@attrs.frozen(kw_only=True)
+class SessionRequest:
+    """A checked request for a session, defaults filled in; `provider_options` goes to the provider as it is."""
+
+    provider: str
+    room_config: RoomConfig = attrs.field(factory=RoomConfig)
+    participant_config: ParticipantConfig = attrs.field(factory=ParticipantConfig)
+    session_ttl_s: int
+    token_ttl_s: int
+    provider_options: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class RoomPlan:
+    """A room as we shall ask for it. `expires_at` has whole seconds, so that it compares equal when read back."""
+
+    name: str
+    config: RoomConfig
+    expires_at: datetime
+    provider_options: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class TokenPlan:
+    """A meeting token as we shall ask for it; the same plan always gives the same claims."""
+
+    room_name: str
+    room_config: RoomConfig
+    participant: ParticipantConfig
+    expires_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Room:
+    """A room as the provider describes it. `metadata` is the provider's own object, for callers who want more."""
+
+    name: str
+    url: str
+    provider_id: str | None = None
+    expires_at: datetime | None = None
+    created_at: datetime | None = None
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Participant:
+    """Someone in a room. `id` is the provider's: it is new for each join; `user_id` is the person, if known."""
+
+    id: str
+    user_id: str | None = None
+    name: str | None = None
+    joined_at: datetime
+
+    @property
+    def person(self) -> str:
+        """What stays the same when somebody rejoins: the user id where there is one."""
+        return f"user:{self.user_id}" if self.user_id else f"id:{self.id}"
+
+
+@attrs.frozen(kw_only=True)
+class Presence:
+    """A person we hold to be in the room, and since when the provider has failed to name them (`missing_since`)."""
+
+    participant: Participant
+    last_seen_at: datetime
+    missing_since: datetime | None = None
+
+
+class TokenStage(StrEnum):
+    VALID = "valid"
+    EXPIRING = "expiring"  # `token_expiring` has been told
+    EXPIRED = "expired"  # `token_expired` has been told
+
+
+@attrs.frozen(kw_only=True)
+class TokenGrant:
+    """The meeting token we handed out, without the token itself: that is kept nowhere."""
+
+    expires_at: datetime
+    stage: TokenStage = TokenStage.VALID
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """A session as the journal keeps it. `version` counts its commits: the journal refuses a stale writer."""
+
+    id: SessionId
+    provider: str
+    status: SessionStatus
+    room: Room
+    room_config: RoomConfig
+    participant_config: ParticipantConfig
+    token: TokenGrant
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    present: tuple[Presence, ...] = ()
+    departed: tuple[str, ...] = ()  # ids of the latest told leaves, to recognise one that proves wrong
+    presence_checked_at: datetime | None = None
+    room_missing_since: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: EndReason | None = None
+    provider_cleanup: ProviderCleanup | None = None
+    version: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status is SessionStatus.ENDED
+
+    @property
+    def participants(self) -> tuple[Participant, ...]:
+        return tuple(presence.participant for presence in self.present)
+
+
+@attrs.frozen(kw_only=True)
+class RoomIntent:
+    """Written before the provider is asked for a room, so that a crash in between cannot orphan it."""
+
+    session_id: SessionId
+    provider: str
+    room_name: str
+    expires_at: datetime
+    intended_at: datetime
+
+    def made(self, room: Room) -> bool:
+        """Whether `room` came of this intent: exactly our `exp`, and not older than the intent.
+
+        Daily's `created_at` has a granularity of one second, hence the slack.
+        """
+        if room.expires_at != self.expires_at:
+            return False
+        return room.created_at is None or (self.intended_at - room.created_at).total_seconds() <= CLOCK_SLACK_S
+
+
+# How far the provider's clock and ours may differ when the age of a room is judged.
+CLOCK_SLACK_S = 5.0
+
+
+@attrs.frozen(kw_only=True)
+class RoomDebt:
+    """The deletion of a room that we owe to the provider: retried until it is done or the room is gone."""
+
+    session_id: SessionId
+    provider: str
+    room_name: str
+    provider_id: str | None
+    expires_at: datetime
+    owed_at: datetime
+
+    def covers(self, room: Room) -> bool:
+        """Whether `room` is the one we owe: a foreign room of the same name is never touched."""
+        if self.provider_id is not None and room.provider_id is not None:
+            return self.provider_id == room.provider_id
+        return room.expires_at == self.expires_at
+
+
+@attrs.frozen(kw_only=True)
+class IdempotencyRecord:
+    """Which session a key created. `caller` tells API keys apart without holding one (a digest)."""
+
+    caller: str
+    key: str
+    fingerprint: str
+    session_id: SessionId
+    created_at: datetime
+
+
+class CheckStatus(StrEnum):
+    OK = "ok"
+    DEGRADED = "degraded"
+    OFF = "off"
+    FAILED = "failed"
+
+
+@attrs.frozen
+class Check:
+    """One line of `/ready`. Only `FAILED` makes the service not ready."""
+
+    name: str
+    status: CheckStatus
+    message: str = ""

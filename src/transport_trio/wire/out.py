@@ -1,0 +1,130 @@
+"""What goes out: sessions and events as the JSON of the contract."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from transport_trio.events import (
+    Event,
+    ParticipantJoined,
+    ParticipantLeft,
+    SessionCreated,
+    SessionEnded,
+    SessionUpdated,
+    TokenExpired,
+    TokenExpiring,
+)
+from transport_trio.models import Participant, Session
+
+EVENT_MAX_BYTES = 64 * 1024
+# Leaves room for `type` and a 19-digit `id`, which are put in front when the event is numbered.
+FIELDS_MAX_BYTES = EVENT_MAX_BYTES - 128
+PARTICIPANTS_MAX = 200
+
+encode = msgspec.json.Encoder().encode
+
+
+def timestamp(at: datetime) -> str:
+    """`2026-01-01T12:00:00Z`; milliseconds where there are any."""
+    at = at.astimezone(UTC)
+    text = at.isoformat(timespec="milliseconds" if at.microsecond >= 1000 else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def participant(who: Participant) -> dict[str, Any]:
+    return {"id": who.id, "user_id": who.user_id, "name": who.name, "joined_at": timestamp(who.joined_at)}
+
+
+def session_summary(session: Session) -> dict[str, Any]:
+    """A session as lists show it: everything but its participants."""
+    shown: dict[str, Any] = {
+        "session_id": session.id,
+        "provider": session.provider,
+        "status": session.status,
+        "room_url": session.room.url,
+        "room_name": session.room.name,
+        "expires_at": timestamp(session.token.expires_at),
+        "session_expires_at": timestamp(session.expires_at),
+        "created_at": timestamp(session.created_at),
+        "updated_at": timestamp(session.updated_at),
+        "presence_checked_at": timestamp(session.presence_checked_at) if session.presence_checked_at else None,
+        "provider_metadata": {f"{session.provider}_room_data": session.room.metadata},
+    }
+    if session.ended_at is not None:
+        shown["ended_at"] = timestamp(session.ended_at)
+        shown["end_reason"] = session.end_reason
+        shown["provider_cleanup"] = session.provider_cleanup
+    return shown
+
+
+def session_detail(session: Session) -> dict[str, Any]:
+    return session_summary(session) | {"participants": [participant(who) for who in session.participants]}
+
+
+def session_created_answer(session: Session, meeting_token: str | None) -> dict[str, Any]:
+    """The answer to a creation: the only place where a meeting token appears."""
+    return session_detail(session) | {"meeting_token": meeting_token}
+
+
+def event_body(event: Event, event_id: int) -> bytes:
+    """The event's JSON, at most `EVENT_MAX_BYTES`: the same for every reader."""
+    return number(event, event_fields(event), event_id)
+
+
+def event_fields(event: Event) -> bytes:
+    """All of an event's JSON but its type and id, at most `FIELDS_MAX_BYTES`; what `number` completes."""
+    fields = {"time": timestamp(event.time), "session_id": event.session_id, **_own_fields(event)}
+    body = encode(fields)
+    while len(body) > FIELDS_MAX_BYTES and fields.get("participants"):
+        # `participants_total` keeps telling the truth; names of 128 characters can take 512 bytes each.
+        fields["participants"] = fields["participants"][: len(fields["participants"]) * 3 // 4]
+        body = encode(fields)
+    return body
+
+
+def number(event: Event, fields: bytes, event_id: int) -> bytes:
+    return b'{"type":"%s","id":%d,%s' % (event.type.encode(), event_id, fields[1:])
+
+
+def _own_fields(event: Event) -> dict[str, Any]:
+    match event:
+        case SessionCreated():
+            return {
+                "provider": event.provider,
+                "room_name": event.room_name,
+                "room_url": event.room_url,
+                "status": event.status,
+                "session_expires_at": timestamp(event.session_expires_at),
+            }
+        case ParticipantJoined():
+            joined: dict[str, Any] = {"participant": participant(event.participant), **_origin(event)}
+            return joined | {"again": True} if event.again else joined
+        case ParticipantLeft():
+            return {
+                "participant": participant(event.participant),
+                "duration_s": event.duration_s,
+                **_origin(event),
+            }
+        case SessionUpdated():
+            return {
+                "status": event.status,
+                "participants": [participant(who) for who in event.participants[:PARTICIPANTS_MAX]],
+                "participants_total": len(event.participants),
+            }
+        case TokenExpiring() | TokenExpired():
+            return {
+                "participant_name": event.participant_name,
+                "user_id": event.user_id,
+                "expires_at": timestamp(event.expires_at),
+            }
+        case SessionEnded():
+            return {"reason": event.reason}
+        case _:
+            raise AssertionError(f"no wire form for {type(event).__name__}")
+
+
+def _origin(event: ParticipantJoined | ParticipantLeft) -> dict[str, Any]:
+    return {"occurred_at": timestamp(event.occurred_at), "source": event.source}
