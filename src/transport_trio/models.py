@@ -223,6 +223,11 @@ class RoomDebt:
     expires_at: datetime
     owed_at: datetime
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether we never learnt if the room was made: it may still appear after a look found none."""
+        return self.provider_id is None
+
     def covers(self, room: Room) -> bool:
         """Whether `room` is the one we owe: a foreign room of the same name is never touched."""
         if self.provider_id is not None and room.provider_id is not None:

@@ -81,6 +81,20 @@ class TransportConnector(Protocol):
         """`OK`, or `DEGRADED` with the reason, as of the latest calls. Plain memory, no I/O."""
 
 
+class Connectors(Protocol):
+    """The registered connectors, by provider."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def get(self, provider: str) -> TransportConnector:
+        """The provider's connector.
+
+        Raises:
+            UnknownProvider: none is registered under this name.
+        """
+
+
 @attrs.frozen(kw_only=True)
 class Change:
     """What one commit writes; all of it or nothing. `session.version` is ignored: the journal counts.

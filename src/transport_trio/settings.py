@@ -154,6 +154,9 @@ class Settings:
     presence_poll_s: float = _setting(
         15.0, "Time between two looks into a room (Daily asks for 15).", _number(0.1, 3600)
     )
+    presence_confirm_s: float = _setting(
+        15.0, "How long somebody must be missing, over two looks, to have left.", _number(0.1, 3600)
+    )
     sessions_max: int = _setting(
         10000, "Live sessions at once; more are refused (429).", _number(1, 1000000, integer=True)
     )

@@ -1,0 +1,5 @@
+"""Sessions: use-cases, pure transitions, and one owner task with its poller and timers for each live session."""
+
+from transport_trio.sessions.service import Created, IdempotencyKey, SessionService, open_sessions
+
+__all__ = ["Created", "IdempotencyKey", "SessionService", "open_sessions"]

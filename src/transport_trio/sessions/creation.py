@@ -1,0 +1,201 @@
+"""Making a session: intent, room, token, commit; and undoing what was made when a later step fails."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+import attrs
+import trio
+
+from transport_trio.errors import (
+    ConnectorError,
+    InvalidRequest,
+    ProviderRejected,
+    ProviderTimeout,
+    RoomExists,
+    StorageUnavailable,
+)
+from transport_trio.models import (
+    IdempotencyRecord,
+    Room,
+    RoomIntent,
+    RoomPlan,
+    Session,
+    SessionId,
+    SessionRequest,
+    SessionStatus,
+    TokenGrant,
+    TokenPlan,
+)
+from transport_trio.ports import Change, TransportConnector
+from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.lifecycle import created
+from transport_trio.sessions.reaper import Reaper, debt_of
+
+log = logging.getLogger(__name__)
+
+BAD_REQUEST = 400
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """Everything a creation will ask for, fixed before it begins, so that a dry run shows the same."""
+
+    session_id: SessionId
+    provider: str
+    request: SessionRequest
+    room: RoomPlan
+    token: TokenPlan
+    planned_at: datetime
+
+    @property
+    def intent(self) -> RoomIntent:
+        return RoomIntent(
+            session_id=self.session_id,
+            provider=self.provider,
+            room_name=self.room.name,
+            expires_at=self.room.expires_at,
+            intended_at=self.planned_at,
+        )
+
+
+def plan(request: SessionRequest, session_id: SessionId, now: datetime, room_prefix: str) -> Plan:
+    """Names and ends: whole seconds, as providers keep them, and never a token that outlives its session."""
+    start = now.replace(microsecond=0) + timedelta(seconds=1 if now.microsecond else 0)
+    session_end = start + timedelta(seconds=request.session_ttl_s)
+    token_end = start + timedelta(seconds=min(request.token_ttl_s, request.session_ttl_s))
+    name = request.room_config.name or f"{room_prefix}-{session_id}"
+    return Plan(
+        session_id=session_id,
+        provider=request.provider,
+        request=request,
+        room=RoomPlan(
+            name=name,
+            config=request.room_config,
+            expires_at=session_end,
+            provider_options=request.provider_options,
+        ),
+        token=token_plan(name, request, token_end),
+        planned_at=now,
+    )
+
+
+def token_plan(room_name: str, request: SessionRequest, expires_at: datetime) -> TokenPlan:
+    return TokenPlan(
+        room_name=room_name,
+        room_config=request.room_config,
+        participant=request.participant_config,
+        expires_at=expires_at,
+    )
+
+
+def token_plan_of(session: Session) -> TokenPlan:
+    """The plan that the session's token was made by: the same claims, the same end."""
+    return TokenPlan(
+        room_name=session.room.name,
+        room_config=session.room_config,
+        participant=session.participant_config,
+        expires_at=session.token.expires_at,
+    )
+
+
+class Creation:
+    """One creation. It runs in a task of its own: a caller who hangs up changes nothing."""
+
+    def __init__(self, deps: Deps, reaper: Reaper, plan: Plan) -> None:
+        self._deps = deps
+        self._reaper = reaper
+        self._plan = plan
+
+    async def run(self, connector: TransportConnector, remember: IdempotencyRecord | None) -> tuple[Session, str]:
+        """The new session, committed and announced, and its meeting token.
+
+        Raises:
+            RoomExists: the name is taken; nothing was made.
+            InvalidRequest: the provider refused the caller's own `options`.
+            ConnectorError: the provider failed; a room that was made, or may have been, is owed to it.
+            StorageUnavailable: likewise for the journal.
+        """
+        await self._deps.journal.commit(Change(add_intent=self._plan.intent))
+        room = None
+        try:
+            with trio.fail_after(self._budget_s):
+                room = await self._make_room(connector)
+                token = await connector.create_token(self._plan.token)
+        except trio.TooSlowError:
+            await self._undo(room, in_doubt=True)
+            raise ProviderTimeout(
+                self._plan.provider, f"{self._plan.provider} did not finish within {self._budget_s:g} s"
+            ) from None
+        except RoomExists:
+            await self._undo(None, in_doubt=False)
+            raise
+        except ConnectorError as exc:
+            await self._undo(room, in_doubt=exc.in_doubt)
+            raise self._in_callers_words(exc) from exc
+        session = self._session(room)
+        stored = await self._commit(session, room, remember)
+        log.info("session created", extra={"session_id": stored.id, "room_name": stored.room.name})
+        return stored, token
+
+    @property
+    def _budget_s(self) -> float:
+        """Longer than two slow answers, shorter than most callers' patience."""
+        return 3 * self._deps.settings.provider_timeout_s
+
+    async def _make_room(self, connector: TransportConnector) -> Room:
+        """Make the room; when the answer was lost, look whether it is there all the same."""
+        try:
+            return await connector.create_room(self._plan.room)
+        except (ConnectorError, RoomExists) as exc:
+            doubtful = isinstance(exc, RoomExists) or exc.in_doubt
+            room = await connector.find_room(self._plan.room.name) if doubtful else None
+            if room is None or not self._plan.intent.made(room):
+                raise
+            log.info("room found after a lost answer", extra={"session_id": self._plan.session_id})
+            return room
+
+    async def _commit(self, session: Session, room: Room, remember: IdempotencyRecord | None) -> Session:
+        change = Change(session=session, events=(created(session),), settle_intent=session.id, remember=remember)
+        try:
+            stored = await self._deps.journal.commit(change)
+        except StorageUnavailable:
+            await self._undo(room, in_doubt=False)
+            raise
+        assert stored is not None
+        return stored
+
+    async def _undo(self, room: Room | None, *, in_doubt: bool) -> None:
+        """Replace the intent by a debt for the room that was made or may have been; by nothing when none can be."""
+        debt = None
+        if room is not None or in_doubt:
+            debt = debt_of(self._plan.intent, room.provider_id if room else None, self._deps.clock.now())
+        try:
+            await self._deps.journal.commit(Change(settle_intent=self._plan.session_id, add_debt=debt))
+        except StorageUnavailable as exc:
+            # The intent is still there: the reaper finds it as soon as the journal works again.
+            log.warning("creation not undone yet", extra={"session_id": self._plan.session_id, "error": str(exc)})
+            return
+        if debt is not None:
+            self._reaper.owe(debt)
+
+    def _in_callers_words(self, exc: ConnectorError) -> Exception:
+        if isinstance(exc, ProviderRejected) and exc.status == BAD_REQUEST and self._plan.request.provider_options:
+            return InvalidRequest((f"$.options.{self._plan.provider}", exc.detail))
+        return exc
+
+    def _session(self, room: Room) -> Session:
+        request, now = self._plan.request, self._deps.clock.now()
+        return Session(
+            id=self._plan.session_id,
+            provider=self._plan.provider,
+            status=SessionStatus.CREATED,
+            room=room,
+            room_config=request.room_config,
+            participant_config=request.participant_config,
+            token=TokenGrant(expires_at=self._plan.token.expires_at),
+            created_at=now,
+            updated_at=now,
+            expires_at=self._plan.room.expires_at,
+        )

@@ -1,0 +1,224 @@
+"""The pure transitions of a session: `(Session, cause) -> (Session', events)`. No I/O, no clock, no surprises."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import attrs
+
+from transport_trio.events import (
+    Event,
+    ParticipantJoined,
+    ParticipantLeft,
+    SessionCreated,
+    SessionEnded,
+    SessionUpdated,
+    Source,
+    TokenExpired,
+    TokenExpiring,
+)
+from transport_trio.models import (
+    EndReason,
+    Participant,
+    ProviderCleanup,
+    Session,
+    SessionStatus,
+    TokenStage,
+)
+from transport_trio.sessions import presence
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """The numbers that transitions depend on, in seconds."""
+
+    confirm_s: float
+    token_warning_s: float
+
+
+@attrs.frozen(kw_only=True)
+class Observed:
+    """The provider named who is in the room."""
+
+    at: datetime
+    seen: tuple[Participant, ...]
+    source: Source = Source.POLL
+
+
+@attrs.frozen(kw_only=True)
+class RoomMissing:
+    """The provider says that there is no such room; once is no proof."""
+
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class ProviderRefused:
+    """The provider keeps refusing us: somebody has to look at the key or the account."""
+
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class TimeReached:
+    """A deadline of this session has come: all that is due by `at` happens."""
+
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class EndWanted:
+    at: datetime
+    reason: EndReason
+
+
+Cause = Observed | RoomMissing | ProviderRefused | TimeReached | EndWanted
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    session: Session
+    events: tuple[Event, ...] = ()
+
+
+def created(session: Session) -> SessionCreated:
+    return SessionCreated(
+        session_id=session.id,
+        time=session.created_at,
+        provider=session.provider,
+        room_name=session.room.name,
+        room_url=session.room.url,
+        status=session.status,
+        session_expires_at=session.expires_at,
+    )
+
+
+def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
+    """What `cause` does to `session`. An ended session never changes and never has another event."""
+    if session.has_ended:
+        return Outcome(session=session)
+    match cause:
+        case Observed():
+            return _observed(session, cause, policy)
+        case RoomMissing():
+            since = session.room_missing_since or cause.at
+            return Outcome(session=attrs.evolve(session, room_missing_since=since))
+        case ProviderRefused():
+            if session.status is SessionStatus.ERROR:
+                return Outcome(session=session)
+            return _updated(attrs.evolve(session, status=SessionStatus.ERROR), cause.at)
+        case TimeReached():
+            return _time_reached(session, cause.at, policy)
+        case EndWanted():
+            return _ended(session, cause.at, cause.reason)
+
+
+def next_due(session: Session, policy: Policy) -> datetime:
+    """When `TimeReached` has something to do next."""
+    match session.token.stage:
+        case TokenStage.VALID:
+            return min(session.token.expires_at - timedelta(seconds=policy.token_warning_s), session.expires_at)
+        case TokenStage.EXPIRING:
+            return min(session.token.expires_at, session.expires_at)
+        case TokenStage.EXPIRED:
+            return session.expires_at
+
+
+def room_is_gone(session: Session, at: datetime, policy: Policy) -> bool:
+    """Whether the room has been missing long enough to ask the provider a last time."""
+    since = session.room_missing_since
+    return since is not None and (at - since).total_seconds() >= policy.confirm_s
+
+
+def _observed(session: Session, cause: Observed, policy: Policy) -> Outcome:
+    seen = presence.observe(session.present, session.departed, cause.seen, cause.at, policy.confirm_s)
+    events: list[Event] = [
+        ParticipantJoined(
+            session_id=session.id,
+            time=cause.at,
+            participant=join.participant,
+            occurred_at=join.participant.joined_at,
+            source=cause.source,
+            again=join.again,
+        )
+        for join in seen.joined
+    ]
+    events.extend(_left(session, seen.left, cause.at))
+    status = _status_after(session, seen)
+    news = seen.changed or status is not session.status
+    session = attrs.evolve(
+        session,
+        status=status,
+        present=seen.present,
+        departed=seen.departed,
+        presence_checked_at=cause.at,
+        room_missing_since=None,
+    )
+    return _updated(session, cause.at, events) if news else Outcome(session=session)
+
+
+def _status_after(session: Session, seen: presence.Observation) -> SessionStatus:
+    """`Active` once somebody has been there, and ever after; `Error` passes as soon as the provider answers again."""
+    been_there = seen.present or seen.departed or session.present or session.departed
+    return SessionStatus.ACTIVE if been_there else SessionStatus.CREATED
+
+
+def _time_reached(session: Session, at: datetime, policy: Policy) -> Outcome:
+    events: list[Event] = []
+    token = session.token
+    if token.stage is not TokenStage.EXPIRED and at >= token.expires_at:
+        events.append(_token_event(TokenExpired, session, at))
+        token = attrs.evolve(token, stage=TokenStage.EXPIRED)
+    elif token.stage is TokenStage.VALID and at >= token.expires_at - timedelta(seconds=policy.token_warning_s):
+        events.append(_token_event(TokenExpiring, session, at))
+        token = attrs.evolve(token, stage=TokenStage.EXPIRING)
+    session = attrs.evolve(session, token=token)
+    if at >= session.expires_at:
+        return _ended(session, at, EndReason.EXPIRED, events)
+    return Outcome(session=session, events=tuple(events))
+
+
+def _token_event(kind: type[TokenExpiring] | type[TokenExpired], session: Session, at: datetime) -> Event:
+    return kind(
+        session_id=session.id,
+        time=at,
+        participant_name=session.participant_config.name,
+        user_id=session.participant_config.user_id,
+        expires_at=session.token.expires_at,
+    )
+
+
+def _ended(session: Session, at: datetime, reason: EndReason, events: list[Event] | None = None) -> Outcome:
+    events = list(events or ())
+    events.extend(_left(session, presence.everyone_leaves(session.present), at))
+    session = attrs.evolve(
+        session,
+        status=SessionStatus.ENDED,
+        present=(),
+        ended_at=at,
+        end_reason=reason,
+        provider_cleanup=ProviderCleanup.PENDING,
+    )
+    outcome = _updated(session, at, events)
+    ended = SessionEnded(session_id=session.id, time=at, reason=reason)
+    return attrs.evolve(outcome, events=(*outcome.events, ended))
+
+
+def _left(session: Session, leaves: tuple[presence.Left, ...], at: datetime) -> list[Event]:
+    return [
+        ParticipantLeft(
+            session_id=session.id,
+            time=at,
+            participant=leave.participant,
+            duration_s=leave.duration_s,
+            occurred_at=leave.last_seen_at,
+            source=Source.INFERRED,
+        )
+        for leave in leaves
+    ]
+
+
+def _updated(session: Session, at: datetime, events: list[Event] | None = None) -> Outcome:
+    session = attrs.evolve(session, updated_at=at)
+    told = SessionUpdated(session_id=session.id, time=at, status=session.status, participants=session.participants)
+    return Outcome(session=session, events=(*(events or ()), told))

@@ -1,0 +1,220 @@
+"""A live session: one owner task that alone changes it, with its poller and its timers beside it in one nursery."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+import attrs
+import trio
+
+from transport_trio.concurrency import supervise
+from transport_trio.errors import (
+    Busy,
+    RestartLimitExceeded,
+    StorageUnavailable,
+    TransportError,
+    UnknownProvider,
+    VersionConflict,
+)
+from transport_trio.models import EndReason, RoomDebt, Session
+from transport_trio.ports import Change
+from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.lifecycle import Cause, EndWanted, Outcome, TimeReached, decide, next_due
+from transport_trio.sessions.poller import Poller
+from transport_trio.sessions.reply import Reply
+
+log = logging.getLogger(__name__)
+
+# Poller, timers and a few callers at once; more callers wait in their own request.
+INBOX_CAPACITY = 8
+# How old the stored "last seen" may get while nothing else happens: bounds the error of a leave inferred after a crash.
+SAVE_PRESENCE_S = 60.0
+# Between two tries to store what time has brought about, while the disk is full.
+STORAGE_RETRY_S = 1.0
+# Several writers of one session are rare; one that loses this often in a row is a bug.
+CONFLICTS_MAX = 5
+GIVEN_UP_RETRY_S = 10.0
+
+
+@attrs.frozen
+class _Ask:
+    cause: Cause
+    reply: Reply[Session]
+
+
+class LiveSession:
+    """The running side of a session that has not ended."""
+
+    def __init__(self, session: Session, deps: Deps, on_ended: Callable[[RoomDebt], None], *, resumed: bool) -> None:
+        self.session = session
+        self._deps = deps
+        self._on_ended = on_ended
+        self._resumed = resumed
+        self._saved_at = session.updated_at
+        self._asks, self._inbox = trio.open_memory_channel[_Ask](INBOX_CAPACITY)
+        self._started = False
+
+    async def ask(self, cause: Cause) -> Session:
+        """Have the owner act on `cause`; the session after it. Cancelling ends the waiting only.
+
+        Raises:
+            StorageUnavailable: it could not be stored and has not happened.
+            Busy: the owner is being restarted; it has not happened.
+        """
+        reply: Reply[Session] = Reply()
+        try:
+            await self._asks.send(_Ask(cause, reply))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._answer_without_owner(reply)
+        return await reply.wait()
+
+    async def run(self) -> None:
+        """Own the session until it has ended. A crash of its tasks is contained here and seen by nobody else."""
+        try:
+            await supervise(
+                "session",
+                self._run_once,
+                self._deps.restarts,
+                restart_on=Exception,
+                on_restart=self._deps.metrics.task_restarts.labels(task="session").inc,
+            )
+        except RestartLimitExceeded as exc:
+            self._deps.metrics.session_crashes.inc()
+            log.exception("session given up", extra={"session_id": self.session.id, "crashes": exc.crashes})
+            self._close()
+            await self._end_given_up()
+        finally:
+            self._close()
+
+    async def _run_once(self) -> None:
+        if self._started:
+            await self._reload()
+        self._started = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_time, name=f"timers {self.session.id}")
+            poller = self._poller()
+            if poller is not None:
+                nursery.start_soon(self._poll, poller, name=f"poller {self.session.id}")
+            await self._own()
+            nursery.cancel_scope.cancel(reason="the session has ended")
+
+    async def _own(self) -> None:
+        while not self.session.has_ended:
+            ask = await self._inbox.receive()
+            try:
+                ask.reply.set(await self._apply(ask.cause))
+            except TransportError as exc:
+                ask.reply.fail(exc)
+            finally:
+                # A bug or a cancel must not leave the caller waiting for ever.
+                self._answer_without_owner(ask.reply)
+
+    async def _apply(self, cause: Cause) -> Session:
+        """Decide and commit; what is only known better (when somebody was last seen) is stored now and then."""
+        for _ in range(CONFLICTS_MAX):
+            outcome = decide(self.session, cause, self._deps.policy)
+            if not self._worth_storing(outcome):
+                self.session = outcome.session
+                return self.session
+            try:
+                return await self._commit(outcome)
+            except VersionConflict:
+                await self._reload()
+        raise Busy("the session keeps being changed by others; repeat the request", retry_after_s=1)
+
+    def _worth_storing(self, outcome: Outcome) -> bool:
+        if outcome.events or outcome.session.token != self.session.token:
+            return True
+        seen = bool(outcome.session.present)
+        return seen and self._deps.clock.now() - self._saved_at >= timedelta(seconds=SAVE_PRESENCE_S)
+
+    async def _commit(self, outcome: Outcome) -> Session:
+        debt = _debt(outcome.session) if outcome.session.has_ended and not self.session.has_ended else None
+        change = Change(
+            session=outcome.session,
+            expected_version=self.session.version,
+            events=outcome.events,
+            add_debt=debt,
+        )
+        stored = await self._deps.journal.commit(change)
+        assert stored is not None
+        self._saved_at = self._deps.clock.now()
+        self.session = stored
+        if debt is not None:
+            log.info(
+                "session ended",
+                extra={
+                    "session_id": stored.id,
+                    "reason": stored.end_reason,
+                    "lasted_s": round((debt.owed_at - stored.created_at).total_seconds(), 3),
+                },
+            )
+            self._on_ended(debt)
+        return stored
+
+    async def _reload(self) -> None:
+        stored = await self._deps.journal.get(self.session.id)
+        if stored is not None:
+            self.session = stored
+
+    async def _watch_time(self) -> None:
+        while True:
+            await self._deps.clock.sleep_until(next_due(self.session, self._deps.policy))
+            try:
+                await self.ask(TimeReached(at=self._deps.clock.now()))
+            except StorageUnavailable as exc:
+                log.warning("expiry not stored yet", extra={"session_id": self.session.id, "error": str(exc)})
+                await trio.sleep(STORAGE_RETRY_S)
+
+    def _poller(self) -> Poller | None:
+        try:
+            connector = self._deps.connectors.get(self.session.provider)
+        except UnknownProvider:
+            # The service was started without this provider: the session's timers run on, its room is not watched.
+            log.warning("session without connector", extra={"session_id": self.session.id})
+            return None
+        return Poller(deps=self._deps, connector=connector, session=lambda: self.session, ask=self.ask)
+
+    async def _poll(self, poller: Poller) -> None:
+        await poller.run(resumed=self._resumed)
+
+    async def _end_given_up(self) -> None:
+        """End a session whose tasks keep failing, however long it takes: a session always has an owner."""
+        while not self.session.has_ended:
+            try:
+                await self._reload()
+                await self._apply(EndWanted(at=self._deps.clock.now(), reason=EndReason.ERROR))
+            except Exception:
+                log.exception("session not ended yet", extra={"session_id": self.session.id})
+                await trio.sleep(GIVEN_UP_RETRY_S)
+
+    def _close(self) -> None:
+        """Answer whoever still asks; nobody can ask any more."""
+        while True:
+            try:
+                ask = self._inbox.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+                break
+            self._answer_without_owner(ask.reply)
+        self._inbox.close()
+        self._asks.close()
+
+    def _answer_without_owner(self, reply: Reply[Session]) -> None:
+        if self.session.has_ended:
+            reply.set(self.session)
+        else:
+            reply.fail(Busy("the session is being restarted; repeat the request", retry_after_s=1))
+
+
+def _debt(session: Session) -> RoomDebt:
+    assert session.ended_at is not None
+    return RoomDebt(
+        session_id=session.id,
+        provider=session.provider,
+        room_name=session.room.name,
+        provider_id=session.room.provider_id,
+        expires_at=session.expires_at,
+        owed_at=session.ended_at,
+    )

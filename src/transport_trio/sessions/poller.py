@@ -1,0 +1,113 @@
+"""Looking into a session's room, again and again: the truth about who is there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from transport_trio.errors import (
+    ConnectorError,
+    ProviderRejected,
+    RoomNotFound,
+    StorageUnavailable,
+)
+from transport_trio.models import EndReason, Session
+from transport_trio.ports import TransportConnector
+from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.lifecycle import Cause, EndWanted, Observed, ProviderRefused, RoomMissing, room_is_gone
+from transport_trio.sessions.presence import recheck_at
+
+log = logging.getLogger(__name__)
+
+# A provider that is down is asked at least this often, so that its return is noticed within a minute.
+BACKOFF_MAX_S = 60.0
+# Refusals in a row before a session is marked `Error`: one may be a hiccup of the provider's own.
+REFUSALS_TOLD = 3
+
+
+@attrs.define(eq=False)
+class Poller:
+    """Polls one room; `ask` hands what it saw to the session's owner."""
+
+    deps: Deps
+    connector: TransportConnector
+    session: Callable[[], Session]
+    ask: Callable[[Cause], Awaitable[Session]]
+    _failures: int = 0
+    _refusals: int = 0
+
+    async def run(self, *, resumed: bool) -> None:
+        """Poll until cancelled. Sessions taken up at a start begin at random moments, not all at once."""
+        interval_s = self.deps.settings.presence_poll_s
+        tick = trio.current_time() + (self.deps.jitter.uniform(0, interval_s) if resumed else interval_s)
+        while True:
+            await trio.sleep_until(tick)
+            await self._look()
+            tick = max(tick + self._wait_s(interval_s), trio.current_time())
+            tick = min(tick, self._recheck_tick(tick))
+
+    def _wait_s(self, interval_s: float) -> float:
+        if not self._failures:
+            return interval_s
+        backed_off_s = min(interval_s * 2.0 ** min(self._failures, 10), max(BACKOFF_MAX_S, interval_s))
+        return float(backed_off_s * self.deps.jitter.uniform(0.8, 1.0))
+
+    def _recheck_tick(self, tick: float) -> float:
+        """A leave in doubt is settled as soon as it can be, not one beat later."""
+        due = recheck_at(self.session().present, self.deps.settings.presence_confirm_s)
+        if due is None or self._failures:
+            return tick
+        return trio.current_time() + max((due - self.deps.clock.now()).total_seconds(), 0.0)
+
+    async def _look(self) -> None:
+        session = self.session()
+        try:
+            seen = await self.connector.presence(session.room.name)
+        except RoomNotFound:
+            await self._room_missing()
+            return
+        except ConnectorError as exc:
+            await self._failed(exc)
+            return
+        if self._failures:
+            log.info("presence is known again", extra={"session_id": session.id, "failures": self._failures})
+        self._failures = self._refusals = 0
+        self._count("ok")
+        await self._tell(Observed(at=self.deps.clock.now(), seen=seen))
+
+    async def _room_missing(self) -> None:
+        self._count("room_missing")
+        now = self.deps.clock.now()
+        session = await self._tell(RoomMissing(at=now))
+        if session is None or not room_is_gone(session, now, self.deps.policy):
+            return
+        try:
+            room = await self.connector.find_room(session.room.name)
+        except ConnectorError as exc:
+            await self._failed(exc)
+            return
+        if room is None:
+            await self._tell(EndWanted(at=self.deps.clock.now(), reason=EndReason.ROOM_GONE))
+
+    async def _failed(self, exc: ConnectorError) -> None:
+        self._count(exc.code)
+        self._failures += 1
+        if self._failures == 1:
+            log.warning("presence is unknown", extra={"session_id": self.session().id, "error": str(exc)})
+        self._refusals = self._refusals + 1 if isinstance(exc, ProviderRejected) else 0
+        if self._refusals >= REFUSALS_TOLD:
+            await self._tell(ProviderRefused(at=self.deps.clock.now()))
+
+    async def _tell(self, cause: Cause) -> Session | None:
+        """Hand `cause` to the owner. What cannot be stored now is seen again by the next look, so nothing is lost."""
+        try:
+            return await self.ask(cause)
+        except StorageUnavailable as exc:
+            log.warning("observation not stored", extra={"session_id": self.session().id, "error": str(exc)})
+            return None
+
+    def _count(self, result: str) -> None:
+        self.deps.metrics.presence_polls.labels(provider=self.connector.name, outcome=result).inc()
