@@ -77,6 +77,22 @@ class Stopping(TransportError):
         super().__init__("the service is stopping; repeat the request against another instance")
 
 
+class ListenersFull(TransportError):
+    """As many listeners as the settings allow are connected; refused before the upgrade (503)."""
+
+    code = "listeners_full"
+
+    def __init__(self, listeners_max: int, retry_after_s: float) -> None:
+        super().__init__(f"{listeners_max} listeners are connected; try again later or elsewhere")
+        self.retry_after_s = retry_after_s
+
+
+class BadMessage(TransportError):
+    """What a listener sent is no message of the contract; it gets an `error` and the connection stays."""
+
+    code = "invalid_message"
+
+
 class RestartLimitExceeded(TransportError):
     code = "restart_limit_exceeded"
 
