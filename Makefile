@@ -36,6 +36,21 @@ lint: $(DEV_STAMP) ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+.PHONY: test-browser
+test-browser: $(DEV_STAMP) ## Run the tests that need Chromium (Debian: chromium)
+	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+.PHONY: check-metrics
+check-metrics: $(RUN_STAMP) ## Have promtool judge the metrics of a running service (Debian: prometheus)
+	@$(BIN)/python deploy/prometheus/check_metrics.py
+
+.PHONY: bench
+bench: $(DEV_STAMP) ## Measure creation, connections and fan-out, with tables and plots in benchmarks/results/local
+	@mkdir -p benchmarks/results/local
+	@for name in create_sessions connect_listeners fan_out; do \
+		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/local/$$name.json \
+			--plot benchmarks/results/local/$$name.png || exit 1; done
+
 .PHONY: lock
 lock: ## Pin the dependencies anew (needs uv and the network)
 	$(LOCK) --output-file requirements/run.txt

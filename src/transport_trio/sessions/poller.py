@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # A provider that is down is asked at least this often, so that its return is noticed within a minute.
 BACKOFF_MAX_S = 60.0
+# What could not be stored is looked at again, but not in a spin.
+RECHECK_MIN_S = 0.25
 # Refusals in a row before a session is marked `Error`: one may be a hiccup of the provider's own.
 REFUSALS_TOLD = 3
 
@@ -60,7 +62,7 @@ class Poller:
         due = recheck_at(self.session().present, self.deps.settings.presence_confirm_s)
         if due is None or self._failures:
             return tick
-        return trio.current_time() + max((due - self.deps.clock.now()).total_seconds(), 0.0)
+        return trio.current_time() + max((due - self.deps.clock.now()).total_seconds(), RECHECK_MIN_S)
 
     async def _look(self) -> None:
         session = self.session()

@@ -1,0 +1,200 @@
+"""What the benchmarks share: the service and its sandbox as child processes, progress, tables, plots, results.
+
+The service runs on one core and the load on another where there are two (`--cpus`), so that neither steals time
+from the other. A figure is only worth something beside the machine it was measured on: see `machine()`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+
+RESULTS = Path(__file__).parent / "results"
+START_S = 20.0
+STOP_S = 30.0
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+
+
+@attrs.frozen
+class Target:
+    """A running service and the sandbox behind it."""
+
+    url: str
+    pid: int
+    sandbox_url: str
+    sandbox_pid: int
+
+    @property
+    def ws_url(self) -> str:
+        return self.url.replace("http://", "ws://") + "/ws"
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--plot", type=Path, help="also draw the results into this PNG file")
+    return parser
+
+
+@contextmanager
+def running_service(**settings: str) -> Iterator[Target]:
+    """Start sandbox and service on free ports with a fresh data directory; stop both at the end."""
+    with tempfile.TemporaryDirectory(prefix="transport-trio-bench-") as folder:
+        common = {**os.environ, "DAILY_API_KEY": "sandbox", "DAILY_DOMAIN": "sandbox", "LOG_FORMAT": "json"}
+        with _child(["sandbox", "--port", "0", "--no-rate-limits", "--no-people"], common, folder) as sandbox:
+            environ = {
+                **common,
+                "PORT": "0",
+                "DATA_DIR": f"{folder}/data",
+                "DAILY_API_URL": f"{sandbox.address}/v1",
+                "LOG_LEVEL": "warning",
+                **settings,
+            }
+            with _child(["serve"], environ, folder) as service:
+                yield Target(service.address, service.pid, sandbox.address, sandbox.pid)
+
+
+@attrs.frozen
+class _Child:
+    pid: int
+    address: str
+
+
+@contextmanager
+def _child(command: Sequence[str], environ: dict[str, str], folder: str) -> Iterator[_Child]:
+    output = Path(folder) / f"{command[0]}.log"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "transport_trio", *command], env=environ, stdout=sink, stderr=sink
+        )
+    try:
+        yield _Child(process.pid, _wait_for_address(process, output))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], output: Path) -> str:
+    give_up = time.monotonic() + START_S
+    while time.monotonic() < give_up:
+        found = ADDRESS.search(output.read_text(errors="replace"))
+        if found and _answers(found[0]):
+            return found[0]
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise SystemExit(f"{process.args!r} did not start:\n{output.read_text(errors='replace')[-2000:]}")
+
+
+def _answers(address: str) -> bool:
+    try:
+        httpx.get(address, timeout=1)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"process {pid} is gone")
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+class Progress:
+    """A line that moves on a terminal, and a few lines elsewhere."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total = what, total
+        self._shown = 0.0
+
+    def show(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._shown < (0.2 if sys.stderr.isatty() else 2.0) and done < self._total:
+            return
+        self._shown = now
+        end = "\r" if sys.stderr.isatty() and done < self._total else "\n"
+        print(f"{self._what}: {done}/{self._total}", end=end, file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows with equal keys as an aligned table."""
+    titles = list(rows[0])
+    cells = [titles, *([_cell(row[title]) for title in titles] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _cell(value: object) -> str:
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def report(name: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print the table; write JSON and plot where asked for."""
+    print(table(rows))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(
+            json.dumps({"benchmark": name, "machine": machine(), "rows": list(rows)}, indent=2) + "\n"
+        )
+        print(f"results written to {options.json}", file=sys.stderr)
+
+
+def plot(path: Path, title: str, x: str, ys: Sequence[str], rows: Sequence[dict[str, Any]], *, unit: str) -> None:
+    """Draw some columns of the rows against another."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for y in ys:
+        axes.plot([row[x] for row in rows], [row[y] for row in rows], marker="o", label=y)
+    axes.set(title=title, xlabel=x, ylabel=unit)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    print(f"plot written to {path}", file=sys.stderr)
