@@ -1,0 +1,117 @@
+"""The call in a room: who is in it, until when, and what presence tells of them, late as Daily's does.
+
+Nothing here waits: who was removed at which second follows from the time at which somebody looks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from transport_trio.sandbox.timeform import iso
+
+
+@attrs.define(eq=False, kw_only=True)
+class Participant:
+    """One join: who comes again is a new one. Times are unix seconds."""
+
+    id: str
+    user_id: str | None
+    user_name: str | None
+    is_owner: bool
+    hidden: bool
+    joined_at: float
+    eject_at: float | None
+    meeting_id: str
+    left_at: float | None = None
+    ghost_until: float = 0.0
+
+    def is_same_person(self, other: Participant) -> bool:
+        if self.user_id is not None or other.user_id is not None:
+            return self.user_id == other.user_id
+        return self.user_name is not None and self.user_name == other.user_name
+
+    def goes_by(self, name: str) -> bool:
+        return name in {self.id, self.user_id}
+
+
+@attrs.define(eq=False)
+class Call:
+    """The people of one room: those present, and those who left so recently that presence may still show them."""
+
+    _entries: list[Participant] = attrs.field(factory=list)
+    _banned: set[str] = attrs.field(factory=set)
+
+    def present(self, now: float) -> list[Participant]:
+        self._settle(now)
+        return [entry for entry in self._entries if entry.left_at is None]
+
+    def meeting_id(self, now: float) -> str | None:
+        """The meeting under way; None when nobody is in."""
+        present = self.present(now)
+        return present[0].meeting_id if present else None
+
+    def enter(self, newcomer: Participant, *, ghost_s: float, lag_s: float, unique_user_ids: bool) -> None:
+        """Let somebody in whom the door has let pass."""
+        now = newcomer.joined_at
+        self._forget(now, lag_s + ghost_s)
+        for entry in self._entries:
+            if unique_user_ids and entry.left_at is None and entry.user_id and entry.user_id == newcomer.user_id:
+                entry.left_at = now
+            if ghost_s and entry.left_at is not None and entry.is_same_person(newcomer):
+                entry.ghost_until = now + lag_s + ghost_s
+        self._entries.append(newcomer)
+
+    def leave(self, who: str, now: float) -> list[Participant]:
+        """Everybody in the room whose session id or user id this is, gone from now on."""
+        gone = [entry for entry in self.present(now) if entry.goes_by(who)]
+        for entry in gone:
+            entry.left_at = now
+        return gone
+
+    def ban(self, participants: list[Participant]) -> None:
+        self._banned |= {entry.user_id for entry in participants if entry.user_id is not None}
+
+    def is_banned(self, user_id: str | None) -> bool:
+        return user_id in self._banned
+
+    def end(self, now: float) -> None:
+        for entry in self.present(now):
+            entry.left_at = now
+
+    def shown(self, now: float, lag_s: float) -> list[Participant]:
+        """Whom presence tells of, in the order in which they joined."""
+        self._settle(now)
+        return [
+            entry
+            for entry in self._entries
+            if not entry.hidden
+            and entry.joined_at + lag_s <= now
+            and (entry.left_at is None or now < max(entry.left_at + lag_s, entry.ghost_until))
+        ]
+
+    def _settle(self, now: float) -> None:
+        for entry in self._entries:
+            if entry.left_at is None and entry.eject_at is not None and entry.eject_at <= now:
+                entry.left_at = entry.eject_at
+
+    def _forget(self, now: float, kept_s: float) -> None:
+        self._settle(now)
+        self._entries = [
+            entry
+            for entry in self._entries
+            if entry.left_at is None or now < max(entry.left_at + kept_s, entry.ghost_until)
+        ]
+
+
+def presence_entry(room_name: str, participant: Participant, now: float) -> dict[str, Any]:
+    return {
+        "room": room_name,
+        "id": participant.id,
+        "userId": participant.user_id,
+        "userName": participant.user_name,
+        "mtgSessionId": participant.meeting_id,
+        "joinTime": iso(participant.joined_at),
+        "duration": int(now - participant.joined_at),
+    }

@@ -1,0 +1,81 @@
+"""How a sandbox behaves, at its start and (for part of it) while it runs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from attrs.validators import ge, gt, instance_of, min_len, optional
+
+from transport_trio.sandbox.faults import Fault
+
+REALISTIC_LAG_S = 15.0  # what Daily's documentation allows itself
+REALISTIC_GHOST_S = 20.0  # an old entry was seen beside the new one for about this long
+
+# What the control API may change in a running sandbox.
+CHANGEABLE = frozenset(
+    {"rate_limits", "retry_after_s", "presence_lag_s", "ghost_s", "people", "refuse_unknown_rooms", "collect_after_s"}
+)
+
+
+def _seconds(default: float, help_: str) -> Any:
+    return attrs.field(default=default, validator=ge(0), metadata={"help": help_})
+
+
+def _switch(default: bool, help_: str) -> Any:
+    return attrs.field(default=default, validator=instance_of(bool), metadata={"help": help_})
+
+
+@attrs.frozen(kw_only=True)
+class SandboxConfig:
+    """Everything that can be chosen; the defaults are Daily's figures without its presence lag."""
+
+    host: str = "127.0.0.1"
+    port: int = 0  # 0 picks a free one
+    api_key: str = attrs.field(default="sandbox", repr=False, validator=min_len(1))
+    domain: str = attrs.field(default="sandbox", validator=min_len(1))
+    room_url: str = "https://{domain}.daily.co/{name}"
+
+    rate_limits: bool = _switch(True, "Refuse with 429 past Daily's limits.")
+    retry_after_s: float | None = attrs.field(default=None, validator=optional(ge(0)))
+    presence_lag_s: float = _seconds(0.0, "How late joins and leaves show in presence.")
+    ghost_s: float = _seconds(0.0, "How long the old entry of somebody who rejoined stays in presence.")
+    collect_after_s: float = _seconds(600.0, "How long after its `exp` a room and the meeting in it live on.")
+    refuse_unknown_rooms: bool = _switch(False, "Refuse meeting tokens for rooms that do not exist.")
+    people: bool = _switch(False, "People come and go by themselves in every room.")
+    seed: int | None = None  # makes ids, names, people and faults repeatable
+    faults: tuple[Fault, ...] = ()
+
+    max_rooms: int = attrs.field(default=10_000, validator=gt(0))
+    requests_max: int = attrs.field(default=10_000, validator=gt(0))  # of the log of requests; older ones are dropped
+
+    @classmethod
+    def realistic(cls, **changes: Any) -> SandboxConfig:
+        """Daily as measured: presence 15 s late, ghosts after a rejoin."""
+        return cls(**{"presence_lag_s": REALISTIC_LAG_S, "ghost_s": REALISTIC_GHOST_S, **changes})
+
+    @property
+    def domain_id(self) -> str:
+        """Follows from the domain's name, so that tokens outlive a restart as they do at Daily."""
+        return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.domain}.daily.co"))
+
+    def changed(self, changes: Mapping[str, Any]) -> SandboxConfig:
+        """This configuration with some changeable settings replaced.
+
+        Raises:
+            ValueError: a setting is unknown, cannot change at run time, or its value makes no sense.
+        """
+        for name, value in changes.items():
+            if name not in CHANGEABLE:
+                raise ValueError(f"{name} is no setting that can change; these can: {', '.join(sorted(CHANGEABLE))}")
+            if isinstance(value, bool) is not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} cannot be {value!r}")
+        try:
+            return attrs.evolve(self, **changes)
+        except TypeError as exc:
+            raise ValueError(f"a setting has a value of the wrong type: {dict(changes)!r}") from exc
+
+    def changeable(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in sorted(CHANGEABLE)}

@@ -1,0 +1,122 @@
+"""The sandbox itself, without HTTP: one domain with its rooms, people, limits, faults and clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transport_trio.sandbox.call import Participant
+from transport_trio.sandbox.chance import chance, random_uuid
+from transport_trio.sandbox.config import SandboxConfig
+from transport_trio.sandbox.crowd import NAMES, Crowd
+from transport_trio.sandbox.door import Badge, JoinRefused, admit
+from transport_trio.sandbox.faults import Faults
+from transport_trio.sandbox.limits import RateLimits
+from transport_trio.sandbox.requestlog import RequestLog
+from transport_trio.sandbox.rooms import Room, Rooms
+from transport_trio.sandbox.tokens import Signer
+
+SWEEP_S = 1.0  # between two looks for rooms to collect
+
+
+class Sandbox:
+    """All state, in memory only. Synchronous throughout: a request is carried out in one step or not at all."""
+
+    def __init__(self, config: SandboxConfig, wall_clock: Callable[[], float]) -> None:
+        self._initial = config
+        self._wall_clock = wall_clock
+        self.reset({})
+
+    def reset(self, changes: dict[str, Any]) -> None:
+        """Begin anew: no rooms, no faults, no log, the clock right, and the first configuration but for `changes`.
+
+        Raises:
+            ValueError: a change makes no sense; nothing has happened then.
+        """
+        config = self._initial.changed(changes)
+        self.config = config
+        self._ahead_s = 0.0
+        self.signer = Signer(api_key=config.api_key, domain_id=config.domain_id)
+        self.domain_config: dict[str, Any] = {}
+        self.rooms = Rooms(config.seed, config.max_rooms)
+        self.faults = Faults(config.seed)
+        self.limits = RateLimits()
+        self.log = RequestLog(config.requests_max)
+        self.crowd = Crowd(config.seed, self._crowd_join, self._crowd_leave)
+        self._random = chance(config.seed, "sessions")
+        self._swept_at = self.now()
+        self.faults.arm(config.faults, self.now())
+
+    def configure(self, changes: dict[str, Any]) -> None:
+        """Change settings while running.
+
+        Raises:
+            ValueError: a change makes no sense; none was made then.
+        """
+        self.config = self.config.changed(changes)
+
+    def now(self) -> float:
+        """The sandbox's time of day: the wall clock's, plus what it was moved ahead."""
+        return self._wall_clock() + self._ahead_s
+
+    def advance(self, by_s: float) -> float:
+        self._ahead_s += by_s
+        return self.now()
+
+    def settle(self) -> float:
+        """Let happen what is due by now; the time up to which it has."""
+        now = self.now()
+        self.crowd.play(now)
+        if not self._swept_at <= now < self._swept_at + SWEEP_S:
+            self._swept_at = now
+            self.rooms.collect(now, self.config.collect_after_s)
+        return now
+
+    def room_url(self, room: Room) -> str:
+        return self.config.room_url.format(domain=self.config.domain, name=room.name)
+
+    def join(self, room_name: str, token: str | None, user_name: str | None, now: float) -> Participant:
+        """Enter a room with what a browser would bring.
+
+        Raises:
+            JoinRefused: with Daily's reason.
+        """
+        room = self.rooms.find(room_name)
+        if room is None:
+            raise JoinRefused("no-room", "the room does not exist")
+        return self._enter(room, admit(room, token, user_name, self.signer, now), now)
+
+    def _enter(self, room: Room, badge: Badge, now: float) -> Participant:
+        participant = Participant(
+            id=random_uuid(self._random),
+            user_id=badge.user_id,
+            user_name=badge.user_name,
+            is_owner=badge.is_owner,
+            hidden=badge.hidden,
+            joined_at=now,
+            eject_at=badge.eject_at,
+            meeting_id=room.call.meeting_id(now) or random_uuid(self._random),
+        )
+        room.call.enter(
+            participant,
+            ghost_s=self.config.ghost_s,
+            lag_s=self.config.presence_lag_s,
+            unique_user_ids=room.setting("enforce_unique_user_ids"),
+        )
+        return participant
+
+    def _crowd_join(self, room_id: str, room_name: str, person: int, at: float) -> str | None:
+        room = self.rooms.find(room_name)
+        if room is None or room.id != room_id:
+            return None
+        name = NAMES[person]
+        token = self.signer.mint({"room_name": room_name, "user_name": name, "user_id": f"user-{name.lower()}"}, at)
+        try:
+            return self.join(room_name, token, None, at).id
+        except JoinRefused:
+            return None
+
+    def _crowd_leave(self, room_id: str, room_name: str, session_id: str, at: float) -> None:
+        room = self.rooms.find(room_name)
+        if room is not None and room.id == room_id:
+            room.call.leave(session_id, at)

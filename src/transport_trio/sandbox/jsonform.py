@@ -1,0 +1,68 @@
+"""JSON as a JavaScript server reads and writes it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+SAFE_DIGITS = 15  # integers of more digits lose precision in JavaScript, and become floats here
+
+
+class NotJson(ValueError):
+    """The bytes are no JSON, or hold no object or array."""
+
+
+def read(raw: bytes) -> Any:
+    """The object or array in a request's body; an empty body counts as an empty object.
+
+    Raises:
+        NotJson: also for numbers or nesting that nobody means seriously.
+    """
+    if not raw:
+        return {}
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_int=_integer, parse_constant=_refuse)
+    except (ValueError, RecursionError) as exc:
+        raise NotJson(str(exc)) from exc
+    if not isinstance(value, (dict, list)):
+        raise NotJson("neither an object nor an array")
+    return value
+
+
+def write(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= SAFE_DIGITS else float(digits)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def with_wrong_types(value: Any) -> Any:
+    """The same shape on the outside, and a value of another type in every place."""
+    match value:
+        case dict():
+            return {name: _other_type(item) for name, item in value.items()}
+        case list():
+            return [_other_type(item) for item in value]
+        case _:
+            return _other_type(value)
+
+
+def _other_type(value: Any) -> Any:
+    match value:
+        case bool():
+            return "yes"
+        case str():
+            return len(value)
+        case int() | float():
+            return str(value)
+        case list():
+            return {"0": "no list"}
+        case dict():
+            return ["no object"]
+        case _:
+            return 0

@@ -1,0 +1,39 @@
+"""Daily's rate limits: so many requests of one kind in a sliding window, per key and route."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+
+@attrs.frozen
+class Tier:
+    requests: int
+    window_s: float
+
+
+DEFAULT = Tier(100, 5.0)
+SLOW = Tier(50, 30.0)
+BATCH = Tier(10, 30.0)
+
+TIERS = {"delete_room": SLOW, "batch_create_rooms": BATCH, "batch_delete_rooms": BATCH}
+
+
+class RateLimits:
+    """One key, so one window per operation; refused requests do not count."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[float]] = {}
+
+    def take(self, operation: str, now: float) -> float | None:
+        """None when the request may pass, else in how many seconds it could."""
+        tier = TIERS.get(operation, DEFAULT)
+        seen = self._seen.setdefault(operation, deque())
+        # A clock set back must not refuse everybody until it has caught up.
+        while seen and not now - tier.window_s < seen[0] <= now:
+            seen.popleft()
+        if len(seen) >= tier.requests:
+            return seen[0] + tier.window_s - now
+        seen.append(now)
+        return None

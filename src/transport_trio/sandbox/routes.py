@@ -1,0 +1,46 @@
+"""Which method and path leads to which operation."""
+
+from __future__ import annotations
+
+from transport_trio.sandbox import operations
+
+OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
+    ("GET", "/", operations.get_domain),
+    ("POST", "/", operations.update_domain),
+    ("GET", "/rooms", operations.list_rooms),
+    ("POST", "/rooms", operations.create_room),
+    ("GET", "/rooms/<name>", operations.get_room),
+    ("POST", "/rooms/<name>", operations.update_room),
+    ("DELETE", "/rooms/<name>", operations.delete_room),
+    ("POST", "/batch/rooms", operations.batch_create_rooms),
+    ("DELETE", "/batch/rooms", operations.batch_delete_rooms),
+    ("GET", "/rooms/<name>/presence", operations.room_presence),
+    ("GET", "/presence", operations.all_presence),
+    ("POST", "/rooms/<name>/eject", operations.eject),
+    ("POST", "/meeting-tokens", operations.create_meeting_token),
+    ("GET", "/meeting-tokens/<token>", operations.get_meeting_token),
+)
+
+# What Daily has besides; a 404 would look as if it had not.
+NOT_SIMULATED: tuple[tuple[str, str], ...] = (
+    *(("POST", f"/rooms/<name>/{action}") for action in ("send-app-message", "set-session-data", "update-permissions")),
+    ("GET", "/rooms/<name>/get-session-data"),
+    *(
+        ("POST", f"/rooms/<name>/{group}/{action}")
+        for group in ("recordings", "live-streaming", "transcription")
+        for action in ("start", "update", "stop")
+    ),
+    *(("POST", f"/rooms/<name>/dialOut/{action}") for action in ("start", "stop", "sendDTMF")),
+    *(("POST", f"/rooms/<name>/{action}") for action in ("sipCallTransfer", "sipRefer")),
+    ("GET", "/meetings"),
+    ("GET", "/meetings/<id>"),
+    ("GET", "/meetings/<id>/participants"),
+    *((method, f"/{kind}/<id>") for kind in ("recordings", "transcript") for method in ("GET", "DELETE")),
+    *(("GET", f"/{kind}") for kind in ("recordings", "transcript", "logs", "webhooks", "batch-processor")),
+    *(("GET", f"/{kind}/<id>/access-link") for kind in ("recordings", "transcript", "batch-processor")),
+    ("GET", "/logs/api"),
+    ("POST", "/batch-processor"),
+    *((method, "/batch-processor/<id>") for method in ("GET", "DELETE")),
+    ("POST", "/webhooks"),
+    *((method, "/webhooks/<id>") for method in ("GET", "POST", "DELETE")),
+)
