@@ -1,0 +1,177 @@
+"""The Daily connector: the port's calls in Daily's terms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import attrs
+import trio
+
+from transport_trio.connectors.daily.answers import PROVIDER, Answer
+from transport_trio.connectors.daily.client import SLOTS, DailyClient
+from transport_trio.connectors.daily.exchange import open_exchange
+from transport_trio.connectors.daily.mapping import MANAGED_OPTIONS, room_body, token_body, token_claims
+from transport_trio.connectors.daily.operations import (
+    CHECK,
+    CREATE_ROOM,
+    CREATE_TOKEN,
+    DAILY_LIMITS,
+    DELETE_ROOM,
+    FIND_ROOM,
+    OPERATIONS,
+    PRESENCE,
+    DailyLimits,
+)
+from transport_trio.connectors.daily.reading import (
+    People,
+    parse_deleted,
+    parse_domain_name,
+    parse_people,
+    parse_room,
+    parse_token,
+)
+from transport_trio.connectors.health import Health
+from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound, SettingsError
+from transport_trio.metrics import Metrics
+from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
+
+log = logging.getLogger(__name__)
+
+# Odd presence data comes with every look into the room, until the people in it have left.
+ODDITY_EVERY_S = 60.0
+
+
+@attrs.define(eq=False)
+class DailyConnector:
+    """Implements `ports.TransportConnector`. Each request is bounded by 2.5 timeouts.
+
+    `create_room` looks the name up when it is refused, and `presence` asks twice when Daily has shortened its answer.
+    """
+
+    _client: DailyClient
+    _domain: str
+    _odd_told_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        return PROVIDER
+
+    @property
+    def managed_options(self) -> frozenset[str]:
+        return MANAGED_OPTIONS
+
+    def dry_run(self, room: RoomPlan, token: TokenPlan) -> dict[str, Any]:
+        body = token_body(token)
+        return {"room": room_body(room), "token": {"body": body, "claims": token_claims(body)}}
+
+    async def create_room(self, plan: RoomPlan) -> Room:
+        def read(answer: Answer) -> Room:
+            return parse_room(answer.json, plan.name, self._domain)
+
+        try:
+            return await self._client.call(CREATE_ROOM, read, body=room_body(plan))
+        except ProviderRejected as exc:
+            # Daily has one error for a taken name and for a bad property; only its free text tells them apart.
+            if exc.status == HTTPStatus.BAD_REQUEST and await self._exists(plan.name):
+                raise RoomExists(plan.name) from exc
+            raise
+
+    async def find_room(self, name: str) -> Room | None:
+        def read(answer: Answer) -> Room | None:
+            room = parse_room(answer.json, name, self._domain)
+            expired = room.expires_at is not None and room.expires_at <= answer.at
+            return None if expired else room
+
+        try:
+            return await self._client.call(FIND_ROOM, read, room=name)
+        except RoomNotFound:
+            return None
+
+    async def delete_room(self, name: str) -> None:
+        try:
+            await self._client.call(DELETE_ROOM, lambda answer: parse_deleted(answer.json), room=name)
+        except RoomNotFound:
+            log.debug("room was gone already", extra={"room_name": name})
+
+    async def create_token(self, plan: TokenPlan) -> str:
+        return await self._client.call(CREATE_TOKEN, lambda answer: parse_token(answer.json), body=token_body(plan))
+
+    async def presence(self, room_name: str) -> tuple[Participant, ...]:
+        people = await self._people(room_name, None)
+        if people.total > people.listed:
+            # Whoever is not listed would be taken to have left.
+            people = await self._people(room_name, {"limit": str(people.total)})
+        self._tell_oddities(room_name, people)
+        return people.participants
+
+    async def check(self) -> datetime | None:
+        theirs, date = await self._client.call(CHECK, lambda answer: (parse_domain_name(answer.json), answer.date))
+        if theirs is not None and theirs.lower() != self._domain.lower():
+            fault = f"the API key is the domain {theirs!r}'s, but DAILY_DOMAIN says {self._domain!r}"
+            self._client.health.configured(fault)
+            raise ProviderRejected(PROVIDER, HTTPStatus.OK, fault)
+        self._client.health.configured()
+        return date
+
+    def health(self) -> Check:
+        return self._client.health.check()
+
+    async def _exists(self, name: str) -> bool:
+        """Whether Daily knows a room of that name, even an expired one that it has not collected yet."""
+        try:
+            await self._client.call(FIND_ROOM, lambda answer: None, room=name)
+        except RoomNotFound:
+            return False
+        return True
+
+    async def _people(self, room_name: str, params: dict[str, str] | None) -> People:
+        return await self._client.call(
+            PRESENCE, lambda answer: parse_people(answer.json, answer.at), room=room_name, params=params
+        )
+
+    def _tell_oddities(self, room_name: str, people: People) -> None:
+        missing = max(people.total - people.listed, 0)
+        if not people.skipped and not missing:
+            return
+        now = trio.current_time()
+        if self._odd_told_at is not None and now - self._odd_told_at < ODDITY_EVERY_S:
+            return
+        self._odd_told_at = now
+        log.warning(
+            "presence makes no sense",
+            extra={"provider": PROVIDER, "room_name": room_name, "skipped": people.skipped, "missing": missing},
+        )
+
+
+@asynccontextmanager
+async def open_daily(
+    *,
+    api_key: str,
+    domain: str,
+    api_url: str,
+    timeout_s: float,
+    metrics: Metrics,
+    rate_limits: DailyLimits = DAILY_LIMITS,
+) -> AsyncIterator[DailyConnector]:
+    """A connector for one Daily domain; its connections close with the block. No request is made by opening it.
+
+    Args:
+        timeout_s: the longest wait for one answer; a call takes at most 2.5 times as long, retries and waits included.
+
+    Raises:
+        SettingsError: no HTTP header can carry the key.
+    """
+    if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise SettingsError("DAILY_API_KEY: (hidden) must be printable ASCII characters without blanks")
+    async with open_exchange(
+        api_key=api_key, api_url=api_url, timeout_s=timeout_s, connections_max=SLOTS * len(OPERATIONS)
+    ) as exchange:
+        client = DailyClient(
+            exchange=exchange, health=Health(PROVIDER), metrics=metrics, limits=rate_limits, secret=api_key
+        )
+        yield DailyConnector(client, domain)

@@ -1,0 +1,102 @@
+"""One request and its answer over HTTP, within one timeout. The only module that knows httpx."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import httpx
+import trio
+
+from transport_trio import __version__
+from transport_trio.connectors.daily.answers import PROVIDER, Answer, Failed, broken
+from transport_trio.connectors.daily.operations import Operation
+from transport_trio.errors import ProviderTimeout, ProviderUnreachable
+
+# Shorter than the keep-alive of common servers (5 s), so that we rarely write into a connection that is closing.
+KEEPALIVE_S = 4.0
+# Some 30,000 people in one room; anything longer is not Daily's.
+ANSWER_MAX_BYTES = 8 * 1024 * 1024
+SENDING = "send_request_headers.started"
+
+
+@attrs.frozen
+class Exchange:
+    http: httpx.AsyncClient
+    timeout_s: float
+
+    async def ask(self, op: Operation, path: str, body: dict[str, Any] | None, params: dict[str, str] | None) -> Answer:
+        """The answer, whatever its status.
+
+        Raises:
+            Failed: there is none, or not the whole of it.
+
+        Cancellation: closes the connection; the request may have taken effect.
+        """
+        sent = False
+
+        async def on_event(name: str, _info: dict[str, Any]) -> None:
+            nonlocal sent
+            sent = sent or name.endswith(SENDING)
+
+        try:
+            with trio.fail_after(self.timeout_s):
+                request = self.http.stream(op.method, path, json=body, params=params, extensions={"trace": on_event})
+                async with request as response:
+                    return await _receive(op, response)
+        except (trio.TooSlowError, httpx.TimeoutException) as exc:
+            raise self._late(op, sent=sent) from exc
+        except httpx.RequestError as exc:
+            raise _lost(op, sent=sent) from exc
+
+    def _late(self, op: Operation, *, sent: bool) -> Failed:
+        message = f"{PROVIDER} did not answer {op.name} within {self.timeout_s:g} s"
+        in_doubt = sent and not op.repeatable
+        return Failed("timeout", ProviderTimeout(PROVIDER, message, in_doubt=in_doubt), again=not in_doubt)
+
+
+def _lost(op: Operation, *, sent: bool) -> Failed:
+    """No connection, or one that broke. What was never sent can be sent again, whatever it is."""
+    in_doubt = sent and not op.repeatable
+    what = f"the connection broke during {op.name}" if sent else "no connection could be made"
+    error = ProviderUnreachable(PROVIDER, f"{PROVIDER} cannot be reached: {what}", in_doubt=in_doubt)
+    return Failed("unreachable", error, again=not in_doubt)
+
+
+async def _receive(op: Operation, response: httpx.Response) -> Answer:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > ANSWER_MAX_BYTES:
+            raise broken(op, "it does not end")
+    headers = response.headers
+    return Answer.of(
+        response.status_code, bytes(content), headers.get("date"), headers.get("retry-after"), datetime.now(UTC)
+    )
+
+
+@asynccontextmanager
+async def open_exchange(
+    *, api_key: str, api_url: str, timeout_s: float, connections_max: int
+) -> AsyncIterator[Exchange]:
+    """A pool of connections that closes with the block."""
+    async with httpx.AsyncClient(
+        base_url=api_url,
+        headers={
+            "Authorization": f"Bearer {api_key}",
+            "Accept": "application/json",
+            "User-Agent": f"transport-trio/{__version__}",
+        },
+        timeout=timeout_s,
+        limits=httpx.Limits(
+            max_connections=connections_max,
+            max_keepalive_connections=connections_max,
+            keepalive_expiry=KEEPALIVE_S,
+        ),
+        # A ~/.netrc would replace our key; proxies that somebody set for another program would see it.
+        trust_env=False,
+    ) as http:
+        yield Exchange(http, timeout_s)

@@ -1,0 +1,47 @@
+"""The calls of Daily's API that we make, and how often we may make them."""
+
+from __future__ import annotations
+
+import attrs
+
+from transport_trio.connectors.ratelimit import Limit
+
+
+@attrs.frozen(kw_only=True)
+class DailyLimits:
+    """What we allow ourselves for each route. Daily counts per key and route, in two tiers that concern us."""
+
+    default: Limit
+    slow: Limit
+
+
+# A tenth under Daily's 100 in 5 s and 50 in 30 s: requests do not arrive evenly spaced as they were sent.
+DAILY_LIMITS = DailyLimits(default=Limit(count=90, period_s=5.0), slow=Limit(count=45, period_s=30.0))
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """One kind of request. `name` is its metric label, `path` a template with the room's name in it.
+
+    `repeatable`: a request that may already have taken effect can be sent again without harm.
+    `of_room`: a 404 says that there is no such room.
+    """
+
+    name: str
+    method: str
+    path: str
+    tier: str = "default"
+    repeatable: bool = True
+    of_room: bool = False
+
+
+CHECK = Operation(name="check", method="GET", path="/")
+CREATE_ROOM = Operation(name="create_room", method="POST", path="/rooms", repeatable=False)
+FIND_ROOM = Operation(name="find_room", method="GET", path="/rooms/{room}", of_room=True)
+# Daily's documents disagree about this one; the stricter reading harms nobody, deletions can wait.
+DELETE_ROOM = Operation(name="delete_room", method="DELETE", path="/rooms/{room}", tier="slow", of_room=True)
+# A token is a signed text that Daily does not keep: minting a second one leaves nothing behind.
+CREATE_TOKEN = Operation(name="create_token", method="POST", path="/meeting-tokens")
+PRESENCE = Operation(name="presence", method="GET", path="/rooms/{room}/presence", of_room=True)
+
+OPERATIONS = (CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE)
