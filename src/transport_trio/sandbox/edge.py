@@ -6,11 +6,13 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
+import trio
 from hypercorn.protocol.events import StreamClosed
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
 # Tells the edge to cut: `answer` before a byte of it is sent, `body` in its middle. Never goes out.
 CUT_HEADER = "X-Sandbox-Cut"
+HANG_UP_S = 1.0  # closing a socket waits for nobody
 _CUT_HEADER = CUT_HEADER.lower().encode()
 
 
@@ -57,4 +59,6 @@ class _Answer:
         # application ends too early: with an answer begun and not done, the socket is closed.
         self._is_cut = True
         stream = self._send.__self__  # type: ignore[attr-defined]
-        await stream.send(StreamClosed(stream_id=stream.stream_id))
+        # The stream tells the application first that its client is gone, which cancels us here.
+        with trio.move_on_after(HANG_UP_S, shield=True):
+            await stream.send(StreamClosed(stream_id=stream.stream_id))

@@ -63,7 +63,7 @@ def _instead(fault: Fault, room_name: str) -> Response:
         case "not_found":
             return refusal(room_not_found(room_name))
         case "hang_up":
-            return _cut("answer", Response())
+            return _cut("answer", Response(b""))  # None would make a body that wants asyncio
         case _:
             return _error(fault)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 
+import attrs
 import trio
 
 from transport_trio.sandbox.config import SandboxConfig
@@ -18,6 +18,43 @@ START_S = 30.0  # generous: a loaded machine
 STOP_S = 10.0
 
 
+@attrs.define(eq=False)
+class _Run:
+    """One server in its thread. `started` gets its URL, or None when it ended without one: then `crash` says why."""
+
+    config: SandboxConfig
+    started: SimpleQueue[str | None] = attrs.field(factory=SimpleQueue)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    token: trio.lowlevel.TrioToken | None = None
+    crash: BaseException | None = None
+
+    def body(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as exc:
+            self.crash = exc
+        finally:
+            self.started.put(None)
+
+    async def _main(self) -> None:
+        self.token = trio.lowlevel.current_trio_token()
+        with self.scope:
+            await serve_sandbox(self.config, task_status=_Started(self.started))
+
+    def cancel(self) -> None:
+        assert self.token is not None
+        with suppress(trio.RunFinishedError):  # it has crashed, which the caller is told
+            self.token.run_sync_soon(self.scope.cancel)
+
+
+@attrs.frozen
+class _Started(trio.TaskStatus[str]):
+    _queue: SimpleQueue[str | None]
+
+    def started(self, value: str | None = None) -> None:
+        self._queue.put(value)
+
+
 @contextmanager
 def sandbox_in_thread(config: SandboxConfig | None = None) -> Iterator[SandboxHandle]:
     """A running sandbox; it stops when the block ends.
@@ -25,31 +62,15 @@ def sandbox_in_thread(config: SandboxConfig | None = None) -> Iterator[SandboxHa
     Raises:
         OSError: its address cannot be listened on.
     """
-    config = config or SandboxConfig()
-    started: SimpleQueue[str | BaseException] = SimpleQueue()
-    stop: SimpleQueue[trio.lowlevel.TrioToken] = SimpleQueue()
-    scope = trio.CancelScope()
-
-    async def run() -> None:
-        stop.put(trio.lowlevel.current_trio_token())
-        with scope:
-            async with trio.open_nursery() as nursery:
-                started.put(await nursery.start(partial(serve_sandbox, config)))
-
-    def body() -> None:
-        try:
-            trio.run(run)
-        except BaseException as exc:
-            started.put(exc)
-
-    thread = threading.Thread(target=body, name="daily sandbox", daemon=True)
+    run = _Run(config or SandboxConfig())
+    thread = threading.Thread(target=run.body, name="daily sandbox", daemon=True)
     thread.start()
-    url = started.get(timeout=START_S)
-    if isinstance(url, BaseException):
-        thread.join(STOP_S)
-        raise url
+    url = run.started.get(timeout=START_S)
     try:
-        yield SandboxHandle(url, api_key=config.api_key, domain=config.domain)
+        if url is not None:
+            yield SandboxHandle(url, api_key=run.config.api_key, domain=run.config.domain)
     finally:
-        stop.get().run_sync_soon(scope.cancel)
+        run.cancel()
         thread.join(STOP_S)
+    if run.crash is not None:
+        raise run.crash
