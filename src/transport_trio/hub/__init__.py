@@ -1,0 +1,9 @@
+"""Who listens, to what, from where: fed by the journal, bounded, and free of sockets."""
+
+from transport_trio.hub.conversation import Conversation
+from transport_trio.hub.filter import Filter, Subscription
+from transport_trio.hub.heartbeat import Heartbeat
+from transport_trio.hub.hub import Hub, HubStatistics
+from transport_trio.hub.listener import Listener
+
+__all__ = ["Conversation", "Filter", "Heartbeat", "Hub", "HubStatistics", "Listener", "Subscription"]

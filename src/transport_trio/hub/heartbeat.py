@@ -1,0 +1,33 @@
+"""When to ping a listener, and when to give it up."""
+
+from __future__ import annotations
+
+import trio
+
+from transport_trio.hub.listener import Listener
+from transport_trio.wire.socket import Close, ping_frame
+
+SILENT_HEARTBEATS = 3
+
+
+class Heartbeat:
+    """One listener's heartbeat; `heard_at` is passed in, since anything that arrives counts as life."""
+
+    def __init__(self, listener: Listener, heartbeat_s: float) -> None:
+        self._listener = listener
+        self._heartbeat_s = heartbeat_s
+        self._next = trio.current_time() + heartbeat_s
+
+    def due_at(self, heard_at: float) -> float:
+        return min(self._next, heard_at + SILENT_HEARTBEATS * self._heartbeat_s)
+
+    def beat(self, heard_at: float) -> None:
+        """Do what is due: close a listener that has been silent for too long, else ping it."""
+        now = trio.current_time()
+        if now >= heard_at + SILENT_HEARTBEATS * self._heartbeat_s:
+            self._listener.close(Close.SILENT)
+        elif now >= self._next:
+            self._next += self._heartbeat_s
+            if self._next <= now:  # a long write was in the way: one ping, not all that were missed
+                self._next = now + self._heartbeat_s
+            self._listener.reply_frame(ping_frame(self._listener.position))

@@ -1,0 +1,173 @@
+"""What Hypercorn's WebSocket stream does not do for a service with slow, silent and hostile peers.
+
+Held to Hypercorn 0.18 and wsproto 1, and to the attributes that tests/socket/test_socket_pins.py names. Against the
+original, this stream
+
+- negotiates no extensions: compression costs 100 KiB per listener;
+- hands every incoming message to the handler directly, pings included, and stamps the arrival of each frame;
+- counts a message's bytes, not its characters, and keeps nothing of a message that is too large;
+- writes unshielded, so that a peer that stops reading holds neither its handler nor a stop, and can cut such a peer.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import attrs
+import hypercorn.protocol.h2
+import hypercorn.protocol.h11
+import trio
+from hypercorn.protocol.events import Data, Event, Request, StreamClosed
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import ConnectionState as HypercornState
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection, Message, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import LocalProtocolError
+
+from transport_trio.wire.socket import MESSAGE_MAX_BYTES, Close
+
+SCOPE_KEY = "transport_trio.stream"
+# The reader waits for nothing but this channel: it only evens out the order in which tasks run.
+MESSAGES_WAITING = 4
+
+
+@attrs.frozen
+class Binary:
+    """A binary message came; its content does not matter."""
+
+
+@attrs.frozen
+class PeerPing:
+    """An RFC 6455 ping came."""
+
+    payload: bytes
+
+
+# What the handler receives: a text message, or one of the others. After a `Close` nothing more can be understood.
+Incoming = str | Binary | PeerPing | Close
+
+
+def install() -> None:
+    """Have Hypercorn, in this process, use our stream for WebSockets."""
+    for protocol in (hypercorn.protocol.h11, hypercorn.protocol.h2):
+        vars(protocol)["WSStream"] = ListenerStream
+
+
+class ListenerStream(WSStream):
+    """Reachable from the handler as `websocket.scope["state"][SCOPE_KEY]`."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.heard_at = trio.current_time()
+        self._deliver, self.messages = trio.open_memory_channel[Incoming](MESSAGES_WAITING)
+        self._parts: list[str] = []
+        self._size = 0
+        self._pieces = 0
+        self._overflowed = False
+        self._broken = False
+
+    # --- what comes in; runs in the task that reads from the connection
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, Request):
+            headers = [(name, value) for name, value in event.headers if name.lower() != b"sec-websocket-extensions"]
+            event = replace(event, headers=headers, state=HypercornState({**event.state, SCOPE_KEY: self}))
+        if not self._broken or isinstance(event, StreamClosed):
+            await super().handle(event)
+
+    async def _handle_events(self) -> None:
+        for event in self.connection.events():
+            self.heard_at = trio.current_time()
+            if isinstance(event, Message):
+                await self._assemble(event)
+            elif isinstance(event, Ping):
+                await self._pass_on(PeerPing(bytes(event.payload)))
+            elif isinstance(event, CloseConnection):
+                await self._end(event)
+
+    async def _assemble(self, event: Message[Any]) -> None:
+        if self._overflowed:
+            return
+        is_text = isinstance(event, TextMessage)
+        self._size += len(event.data.encode()) if is_text else len(event.data)
+        self._pieces += event.frame_finished  # empty fragments have no size, yet each costs work
+        if max(self._size, self._pieces) > MESSAGE_MAX_BYTES:
+            self._overflowed = True
+            self._parts.clear()
+            await self._pass_on(Close.TOO_BIG)
+            return
+        if is_text:
+            self._parts.append(event.data)
+        if event.message_finished:
+            message = "".join(self._parts) if is_text else Binary()
+            self._parts, self._size, self._pieces = [], 0, 0
+            await self._pass_on(message)
+
+    async def _end(self, event: CloseConnection) -> None:
+        if self.connection.state is ConnectionState.OPEN:
+            # No close frame: what came is not the protocol, and wsproto reads no further.
+            self._broken = True
+            bad_text = event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA
+            await self._pass_on(Close.NOT_UTF8 if bad_text else Close.PROTOCOL)
+            return
+        if self.connection.state is ConnectionState.REMOTE_CLOSING:
+            await self._send_wsproto_event(event.response())
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _pass_on(self, message: Incoming) -> None:
+        with suppress(trio.BrokenResourceError):  # the handler has ended: nobody wants to know
+            await self._deliver.send(message)
+
+    # --- what goes out; runs in the handler's task
+
+    async def write(self, frames: bytes) -> bool:
+        """Send whole frames; False when the peer has gone, or is going.
+
+        Cancellation: a frame may have been cut, so nothing but `abort` may follow.
+        """
+        if self.closed or self.connection.state is not ConnectionState.OPEN:
+            return False
+        return await self._write(frames)
+
+    async def say_goodbye(self, close: Close) -> bool:
+        """Send the close frame; False when the peer was first, or has gone. Cancellation: as with `write`."""
+        try:
+            frame = self.connection.send(CloseConnection(code=close.code, reason=close.words))
+        except LocalProtocolError:
+            return False
+        self.state = ASGIWebsocketState.CLOSED
+        return await self._write(bytes(frame))
+
+    async def _write(self, data: bytes) -> bool:
+        if self.handshake.http_version == "2":
+            await self.send(Data(stream_id=self.stream_id, data=data))
+            return True
+        server = self._server
+        try:
+            async with server.send_lock:
+                await server.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Cut the connection with a reset: what the peer has not read is dropped, and no task waits for it longer."""
+        stream = self._server.stream
+        tcp = getattr(stream, "transport_stream", stream).socket
+        with suppress(OSError):  # it may be closed already
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        tcp.close()
+
+    @property
+    def _server(self) -> TCPServer:
+        # The stream sends through its protocol, which sends through its connection.
+        protocol = self.send.__self__  # type: ignore[attr-defined]
+        server = protocol.send.__self__
+        assert isinstance(server, TCPServer)
+        return server
