@@ -1,0 +1,131 @@
+"""Messages of the service as lines for a person. What others wrote (names, say) cannot steer the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+COLOURS = {
+    "session_created": "cyan",
+    "participant_joined": "green",
+    "participant_left": "yellow",
+    "session_updated": "bright_black",
+    "token_expiring": "magenta",
+    "token_expired": "magenta",
+    "session_ended": "blue",
+    "snapshot": "cyan",
+    "gap": "red",
+    "error": "red",
+}
+GAP_REASONS = {
+    "pruned": "they are older than what the service keeps",
+    "epoch": "the service has a new journal",
+    "ahead": "the service has not come that far",
+}
+# Talk between the service and its listener, of no news to a person.
+SILENT = frozenset({"welcome", "ping", "pong", "subscribed"})
+SHORT_ID = 8
+NAMES_MAX = 8
+
+
+def plain(value: object) -> str:
+    """The text on one line, with every character that does not print (escape sequences, say) spelled out."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
+
+
+class Lines:
+    """Turns messages into lines; tells the date once a day instead of on every line."""
+
+    def __init__(self) -> None:
+        self._day = ""
+
+    def of(self, message: Mapping[str, Any]) -> Iterator[str]:
+        kind = str(message.get("type"))
+        if kind in SILENT:
+            return
+        day, _, time = plain(message.get("time", "")).partition("T")
+        if day and day != self._day:
+            self._day = day
+            yield click.style(f"-- {day} (UTC)", dim=True)
+        if kind == "snapshot":
+            yield from _snapshot(message)
+            return
+        label = click.style(f"{plain(kind):<18}", fg=COLOURS.get(kind))
+        number = f"#{message['id']}" if "id" in message else ""
+        session = plain(message.get("session_id", ""))[:SHORT_ID]
+        clock = time[:8]
+        yield f"{clock:<8} {number:>7}  {label}  {session:<{SHORT_ID}}  {_details(kind, message)}".strip()
+
+
+def _snapshot(message: Mapping[str, Any]) -> Iterator[str]:
+    sessions = message.get("sessions") or []
+    label = click.style("snapshot", fg=COLOURS["snapshot"])
+    yield f"-- {label} at #{message.get('last_event_id')}: {_count(len(sessions), 'session')}" + (
+        ", more to come" if message.get("more") else ""
+    )
+    for session in sessions:
+        people = session.get("participants") or []
+        yield f"   {plain(session.get('session_id'))}  {plain(session.get('status')):<8} {_names(people)}"
+
+
+def _details(kind: str, message: Mapping[str, Any]) -> str:
+    match kind:
+        case "session_created":
+            return (
+                f"{plain(message.get('session_id'))} at {plain(message.get('provider'))}: "
+                f"{plain(message.get('room_url'))} until {plain(message.get('session_expires_at'))}"
+            )
+        case "participant_joined":
+            again = " (had not left after all)" if message.get("again") else ""
+            return f"{person(message.get('participant'))} joined{again}"
+        case "participant_left":
+            inferred = ", not seen any more" if message.get("source") == "inferred" else ""
+            return f"{person(message.get('participant'))} left after {length(message.get('duration_s'))}{inferred}"
+        case "session_updated":
+            people = message.get("participants") or []
+            total = message.get("participants_total", len(people))
+            return f"{plain(message.get('status'))}, {plain(total)} in the room: {_names(people, total)}"
+        case "token_expiring" | "token_expired":
+            who = message.get("participant_name") or message.get("user_id") or "the meeting token"
+            return f"{plain(who)}: {plain(message.get('expires_at'))}"
+        case "session_ended":
+            return plain(message.get("reason"))
+        case "gap":
+            reason = GAP_REASONS.get(str(message.get("reason")), plain(message.get("reason")))
+            return f"events after #{plain(message.get('after'))} are lost: {reason}; a snapshot follows"
+        case "error":
+            return f"{plain(message.get('code'))}: {plain(message.get('message'))}"
+        case _:
+            return "(a type that this version does not know; --json shows all of it)"
+
+
+def person(who: object) -> str:
+    """A participant's name, or what else tells them apart."""
+    if not isinstance(who, Mapping):
+        return "somebody"
+    return plain(who.get("name") or who.get("user_id") or f"guest {str(who.get('id'))[:SHORT_ID]}")
+
+
+def _names(people: list[object], total: object = None) -> str:
+    if not people:
+        return "nobody"
+    shown = ", ".join(person(who) for who in people[:NAMES_MAX])
+    missing = (total if isinstance(total, int) else len(people)) - min(len(people), NAMES_MAX)
+    return f"{shown} and {missing} more" if missing > 0 else shown
+
+
+def length(seconds: object) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 10 min`."""
+    if not isinstance(seconds, int | float):
+        return "an unknown time"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

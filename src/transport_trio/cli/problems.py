@@ -1,0 +1,56 @@
+"""A service's refusals, and the lack of an answer, in words for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from transport_trio.cli.lines import plain
+
+HINTS = {
+    401: "give one of the service's API_KEYS with --api-key or in TRANSPORT_TRIO_API_KEY",
+    403: "the service does not let this caller in; see its ALLOWED_ORIGINS and API_KEYS",
+    426: "the request arrived without its WebSocket upgrade; a proxy in between may have dropped it",
+}
+
+
+class ServiceFailure(click.ClickException):
+    """The service refused, or did not answer; one readable message, exit code 1."""
+
+    exit_code = 1
+
+
+def problem_of(body: bytes | None) -> Mapping[str, Any] | None:
+    """The body as a problem document; None when it is none, so that somebody else has answered."""
+    try:
+        document = json.loads(body or b"")
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and "code" in document else None
+
+
+def refused(status: int, body: bytes | None, *, retry_after: str | None = None) -> str:
+    """What a refusal means, with the paths of all faults and a hint where there is one."""
+    problem = problem_of(body)
+    if problem is None:
+        text = f"the answer was {status}, and not in the service's own words: something else may listen there"
+    else:
+        text = f"{status} {plain(problem['code'])}: {plain(problem.get('detail') or problem.get('title') or '')}"
+        for fault in problem.get("errors") or []:
+            if isinstance(fault, Mapping):
+                text += f"\n  {plain(fault.get('path'))}: {plain(fault.get('message'))}"
+    if retry_after is not None:
+        text += f"\n  try again in {plain(retry_after)} s"
+    if status in HINTS:
+        text += f"\n  {HINTS[status]}"
+    return text
+
+
+def unreachable(url: str, why: object) -> str:
+    return (
+        f"nothing answers at {url} ({plain(why)})\n"
+        "  is the service running? `transport-trio serve --sandbox` starts one, --url names another address"
+    )

@@ -1,0 +1,79 @@
+"""The service's answers about sessions as text for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transport_trio.cli.lines import person, plain
+
+Fields = Sequence[tuple[str, object]]
+
+
+def created(session: Mapping[str, Any], *, replayed: bool) -> str:
+    """What somebody needs who has just created a session: the address and the token."""
+    token = session.get("meeting_token")
+    url = session.get("room_url")
+    heading = f"session {plain(session.get('session_id'))} created at {plain(session.get('provider'))}"
+    if replayed:
+        heading += " (by an earlier request with this key)"
+    fields = [
+        ("room", url),
+        ("session ends", session.get("session_expires_at")),
+        ("token", token or "none: it has expired, or the session has ended"),
+    ]
+    if token:
+        fields += [("token ends", session.get("expires_at")), ("join", f"{url}?t={token}")]
+    return f"{heading}\n{_block(fields)}"
+
+
+def shown(session: Mapping[str, Any]) -> str:
+    """All that is known of one session."""
+    people = session.get("participants") or []
+    fields = [
+        ("session", session.get("session_id")),
+        ("status", session.get("status")),
+        ("provider", session.get("provider")),
+        ("room", session.get("room_url")),
+        ("created", session.get("created_at")),
+        ("updated", session.get("updated_at")),
+        ("session ends", session.get("session_expires_at")),
+        ("token ends", session.get("expires_at")),
+        ("looked into room", session.get("presence_checked_at") or "not yet"),
+    ]
+    if session.get("ended_at"):
+        fields += [
+            ("ended", f"{session['ended_at']} ({session.get('end_reason')})"),
+            ("room's deletion", session.get("provider_cleanup")),
+        ]
+    fields.append(("participants", "nobody" if not people else len(people)))
+    lines = [f"    {person(who)}, since {plain(who.get('joined_at'))}" for who in people]
+    return "\n".join([_block(fields), *lines])
+
+
+def listing(page: Mapping[str, Any]) -> str:
+    """A table of sessions, and how to see more of them."""
+    sessions = page.get("sessions") or []
+    total = page.get("total", len(sessions))
+    if not sessions:
+        return "no sessions"
+    columns = ("session_id", "status", "provider", "created_at", "room_name")
+    rows = [["SESSION", "STATUS", "PROVIDER", "CREATED", "ROOM"]]
+    rows += [[plain(session.get(column)) for column in columns] for session in sessions]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
+    table = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+    footer = f"{len(sessions)} of {total}"
+    if page.get("next_cursor"):
+        footer += f"; more with --cursor {plain(page['next_cursor'])}"
+    return f"{table}\n{footer}"
+
+
+def ended(answer: Mapping[str, Any]) -> str:
+    return f"session {plain(answer.get('session_id'))} ended"
+
+
+def _block(fields: Fields) -> str:
+    width = max(len(name) for name, _ in fields)
+    return "\n".join(f"  {name:<{width}}  {plain(value)}" for name, value in fields)

@@ -1,0 +1,194 @@
+"""`transport-trio sessions`: create, list, show and end the sessions of a running service."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import IO, Any
+from urllib.parse import quote
+
+import click
+
+from transport_trio.cli.client import Answer, Call, Refused, ask
+from transport_trio.cli.report import created, ended, listing, shown
+from transport_trio.cli.target import Target, service_options
+from transport_trio.models import SessionStatus
+
+# Where in the request an option's value goes.
+PLACES = {
+    "provider": ("provider",),
+    "name": ("room_config", "name"),
+    "participant_name": ("participant_config", "name"),
+    "user_id": ("participant_config", "user_id"),
+    "owner": ("participant_config", "is_owner"),
+    "session_ttl_s": ("options", "session_ttl_s"),
+    "token_ttl_s": ("options", "token_ttl_s"),
+}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="The service's answer as JSON, refusals too.")
+
+
+class IdempotencyKey(click.ParamType[str]):
+    """What can stand in the header of that name."""
+
+    name = "KEY"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?", str(value)):
+            self.fail("give 1 to 255 printable ASCII characters, no blank at either end", param, ctx)
+        return str(value)
+
+
+@click.group(
+    epilog="""\b
+    Examples:
+      transport-trio sessions create
+      transport-trio sessions list --status active
+    """
+)
+def sessions() -> None:
+    """Create, list, show and end sessions of a running service."""
+
+
+@sessions.command(
+    epilog="""\b
+    Examples:
+      transport-trio sessions create --participant-name Ada --owner
+      echo '{"room_config": {"max_participants": 4}}' | transport-trio sessions create --body -
+    """
+)
+@service_options
+@click.option("--provider", help="Who carries the room.  [default: daily]")
+@click.option("--name", help="The room's name; the service chooses one by default.")
+@click.option("--participant-name", help="The name that the meeting token carries.")
+@click.option("--user-id", help="The user id that the meeting token carries.")
+@click.option("--owner", is_flag=True, help="Make the token an owner's.")
+@click.option("--session-ttl-s", type=int, metavar="SECONDS", help="How long the session lasts.")
+@click.option("--token-ttl-s", type=int, metavar="SECONDS", help="How long the token is valid.")
+@click.option(
+    "--body", type=click.File(encoding="utf-8"), help="A request in JSON, - for standard input; the options above win."
+)
+@click.option(
+    "--idempotency-key", type=IdempotencyKey(), help="Repeat the command with the same key: one session, not two."
+)
+@click.option("--dry-run", is_flag=True, help="Create nothing; show what the provider would be asked.")
+@json_option
+def create(
+    target: Target,
+    body: IO[str] | None,
+    idempotency_key: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Create a session; prints the room's address and a meeting token."""
+    call = Call(
+        method="POST",
+        path="/sessions",
+        params={"dry_run": "true"} if dry_run else {},
+        headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
+        body=_request(_read(body), options),
+    )
+    answer = _ask(target, call, as_json)
+    if as_json or dry_run:
+        _print_json(answer.body)
+    else:
+        click.echo(created(answer.body, replayed=answer.headers.get("idempotency-replayed") == "true"))
+
+
+@sessions.command(
+    name="list",
+    epilog="""\b
+    Example:
+      transport-trio sessions list --status active --limit 20
+    """,
+)
+@service_options
+@click.option(
+    "--status", type=click.Choice(list(SessionStatus), case_sensitive=False), help="Only sessions in this status."
+)
+@click.option("--provider", help="Only sessions at this provider.")
+@click.option("--limit", type=click.IntRange(1, 500), help="At most so many.  [default: 100]")
+@click.option("--cursor", help="Go on where an earlier list stopped.")
+@json_option
+def list_(target: Target, as_json: bool, **filters: Any) -> None:
+    """List sessions, the newest first."""
+    params = {name: str(value) for name, value in filters.items() if value is not None}
+    answer = _ask(target, Call(method="GET", path="/sessions", params=params), as_json)
+    _print_json(answer.body) if as_json else click.echo(listing(answer.body))
+
+
+@sessions.command(
+    epilog="""\b
+    Example:
+      transport-trio sessions show 7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11
+    """
+)
+@service_options
+@click.argument("session_id")
+@json_option
+def show(target: Target, session_id: str, as_json: bool) -> None:
+    """Show one session and who is in its room."""
+    answer = _ask(target, Call(method="GET", path=_path(session_id)), as_json)
+    _print_json(answer.body) if as_json else click.echo(shown(answer.body))
+
+
+@sessions.command(
+    epilog="""\b
+    Example:
+      transport-trio sessions end 7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11
+    """
+)
+@service_options
+@click.argument("session_id")
+@json_option
+def end(target: Target, session_id: str, as_json: bool) -> None:
+    """End a session and have its room deleted; does nothing to one that has ended."""
+    answer = _ask(target, Call(method="DELETE", path=_path(session_id)), as_json)
+    _print_json(answer.body) if as_json else click.echo(ended(answer.body))
+
+
+def _path(session_id: str) -> str:
+    return "/sessions/" + quote(session_id, safe="", errors="replace")
+
+
+def _ask(target: Target, call: Call, as_json: bool) -> Answer:
+    try:
+        return ask(target, call)
+    except Refused as refusal:
+        if as_json and refusal.document is not None:
+            _print_json(refusal.document)
+        raise
+
+
+def _print_json(document: object) -> None:
+    click.echo(json.dumps(document, indent=2))
+
+
+def _read(body: IO[str] | None) -> dict[str, Any]:
+    if body is None:
+        return {}
+    try:
+        request = json.load(body)
+    except (ValueError, RecursionError) as exc:
+        raise click.BadParameter(f"this is no JSON: {exc}", param_hint="--body") from exc
+    if not isinstance(request, dict):
+        raise click.BadParameter("a request is a JSON object", param_hint="--body")
+    return request
+
+
+def _request(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The request that body and options make together; what neither names is left to the service's defaults."""
+    request = {"provider": "daily", **body}
+    for name, path in PLACES.items():
+        value = options[name]
+        if value is None or value is False:
+            continue
+        place = request
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise click.BadParameter(f"{part} is no object", param_hint="--body")
+        place[path[-1]] = value
+    return request
