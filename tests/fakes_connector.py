@@ -1,0 +1,210 @@
+"""A provider without a network, for tests on Trio's clock. It passes the contract tests of the real connectors.
+
+connector = FakeConnector()
+ada = connector.join("room", name="Ada", user_id="u1")
+connector.fail("presence", ProviderUnreachable("daily", "down"), times=2)
+connector.delay("create_room", 3.0)
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from transport_trio.connectors.health import Health
+from transport_trio.errors import ConnectorError, ProviderRejected, RoomExists, RoomNotFound
+from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
+
+OPERATIONS = ("create_room", "find_room", "delete_room", "create_token", "presence", "check")
+T = TypeVar("T")
+
+EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def trio_time() -> datetime:
+    """A time of day that goes with Trio's clock; call it only inside `trio.run`."""
+    return EPOCH + timedelta(seconds=trio.current_time())
+
+
+@attrs.define(eq=False)
+class FakeRoom:
+    room: Room
+    plan: RoomPlan | None
+    people: dict[str, Participant] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Failure:
+    error: ConnectorError
+    takes_effect: bool
+
+
+class FakeConnector:
+    """Rooms, people, failures and delays as a test says.
+
+    `calls` lists (operation, room name) in the order of their arrival, `tokens` the plans of minted tokens.
+    """
+
+    def __init__(self, name: str = "daily", now: Callable[[], datetime] = trio_time) -> None:
+        self._name = name
+        self._now = now
+        self._numbers = itertools.count(1)
+        self._rooms: dict[str, FakeRoom] = {}
+        self._failures: defaultdict[str, deque[Failure]] = defaultdict(deque)
+        self._always: dict[str, Failure] = {}
+        self._delays: dict[str, float] = {}
+        self._pretended: dict[str, tuple[Participant, ...]] = {}
+        self._health = Health(name)
+        self.calls: list[tuple[str, str]] = []
+        self.tokens: list[TokenPlan] = []
+
+    # --- the script ---
+
+    @property
+    def rooms(self) -> dict[str, FakeRoom]:
+        """The rooms that are there, expired ones left out."""
+        return {name: room for name, room in self._rooms.items() if not self._expired(room.room)}
+
+    def add_foreign_room(self, name: str, expires_at: datetime | None = None) -> Room:
+        """A room that somebody else has made."""
+        return self._add(name, expires_at, None)
+
+    def drop_room(self, name: str) -> None:
+        """Somebody else deletes the room."""
+        del self._rooms[name]
+
+    def join(self, room_name: str, name: str | None = None, user_id: str | None = None) -> Participant:
+        """Somebody comes; their id is new for each join."""
+        person = Participant(id=f"p{next(self._numbers)}", user_id=user_id, name=name, joined_at=self._now())
+        self._rooms[room_name].people[person.id] = person
+        return person
+
+    def leave(self, room_name: str, who: Participant | str) -> None:
+        del self._rooms[room_name].people[who if isinstance(who, str) else who.id]
+
+    def pretend(self, room_name: str, people: Iterable[Participant] | None) -> None:
+        """Have `presence` name these, ghosts or latecomers, whoever is there; None: the truth again."""
+        if people is None:
+            self._pretended.pop(room_name, None)
+        else:
+            self._pretended[room_name] = tuple(people)
+
+    def fail(self, operation: str, error: ConnectorError, *, times: int | None = 1, takes_effect: bool = False) -> None:
+        """Raise `error` from the next calls (`times=None`: from all until `recover`).
+
+        With `takes_effect` the call does its work first, as when its answer is lost.
+        """
+        assert operation in OPERATIONS, operation
+        failure = Failure(error, takes_effect)
+        if times is None:
+            self._always[operation] = failure
+        else:
+            self._failures[operation].extend([failure] * times)
+
+    def recover(self, operation: str | None = None) -> None:
+        """No failures any more, of one operation or of all."""
+        for each in OPERATIONS if operation is None else (operation,):
+            self._failures.pop(each, None)
+            self._always.pop(each, None)
+
+    def delay(self, operation: str, delay_s: float) -> None:
+        """Let each call take so long; it takes effect at the end."""
+        assert operation in OPERATIONS, operation
+        self._delays[operation] = delay_s
+
+    def count(self, operation: str) -> int:
+        return sum(called == operation for called, _ in self.calls)
+
+    # --- the port ---
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def managed_options(self) -> frozenset[str]:
+        return frozenset({"exp"})
+
+    def dry_run(self, room: RoomPlan, token: TokenPlan) -> dict[str, Any]:
+        end = int(token.expires_at.timestamp())
+        return {
+            "room": {"name": room.name, "properties": dict(room.provider_options)},
+            "token": {"body": {"properties": {"room_name": token.room_name, "exp": end}}, "claims": {"exp": end}},
+        }
+
+    async def create_room(self, plan: RoomPlan) -> Room:
+        return await self._call("create_room", plan.name, lambda: self._create(plan))
+
+    async def find_room(self, name: str) -> Room | None:
+        def find() -> Room | None:
+            found = self.rooms.get(name)
+            return found.room if found else None
+
+        return await self._call("find_room", name, find)
+
+    async def delete_room(self, name: str) -> None:
+        await self._call("delete_room", name, lambda: self._rooms.pop(name, None))
+
+    async def create_token(self, plan: TokenPlan) -> str:
+        def mint() -> str:
+            if plan.expires_at <= self._now():
+                raise ProviderRejected(self._name, 400, "exp is in the past")
+            self.tokens.append(plan)
+            return f"token-{len(self.tokens)}"
+
+        return await self._call("create_token", plan.room_name, mint)
+
+    async def presence(self, room_name: str) -> tuple[Participant, ...]:
+        def look() -> tuple[Participant, ...]:
+            if room_name not in self.rooms:
+                raise RoomNotFound(self._name, room_name)
+            return self._pretended.get(room_name, tuple(self._rooms[room_name].people.values()))
+
+        return await self._call("presence", room_name, look)
+
+    async def check(self) -> datetime | None:
+        return await self._call("check", "", self._now)
+
+    def health(self) -> Check:
+        return self._health.check()
+
+    # --- inside ---
+
+    async def _call(self, operation: str, room_name: str, work: Callable[[], T]) -> T:
+        self.calls.append((operation, room_name))
+        await trio.sleep(self._delays.get(operation, 0.0))
+        queue = self._failures[operation]
+        failure = queue.popleft() if queue else self._always.get(operation)
+        if failure is None or failure.takes_effect:
+            result = work()
+        if failure is not None:
+            self._health.ill(str(failure.error))
+            raise failure.error
+        self._health.well()
+        return result
+
+    def _create(self, plan: RoomPlan) -> Room:
+        if plan.name in self.rooms:
+            raise RoomExists(plan.name)
+        return self._add(plan.name, plan.expires_at, plan)
+
+    def _add(self, name: str, expires_at: datetime | None, plan: RoomPlan | None) -> Room:
+        room = Room(
+            name=name,
+            url=f"https://fake.example/{name}",
+            provider_id=f"r{next(self._numbers)}",
+            expires_at=expires_at,
+            created_at=self._now().replace(microsecond=0),
+            metadata={"name": name},
+        )
+        self._rooms[name] = FakeRoom(room, plan)
+        return room
+
+    def _expired(self, room: Room) -> bool:
+        return room.expires_at is not None and room.expires_at <= self._now()
