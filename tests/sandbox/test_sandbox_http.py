@@ -1,0 +1,145 @@
+"""What Daily's HTTP edge does before it looks at a request: paths, methods, keys, limits."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from transport_trio.sandbox import SandboxHandle
+from transport_trio.sandbox.routes import NOT_SIMULATED
+
+NO_ENDPOINT = {"error": "not-found", "info": "api endpoint does not exist"}
+BAD_HEADER = {"error": "authorization-header-error", "info": "invalid authorization header"}
+
+
+def bare_get(daily_sandbox: SandboxHandle, path: str, authorization: str | None) -> tuple[int, Any]:
+    """A request as written: httpx would tidy it up."""
+    with closing(HTTPConnection(urlsplit(daily_sandbox.url).netloc, timeout=10)) as connection:
+        connection.request("GET", path, headers={} if authorization is None else {"Authorization": authorization})
+        response = connection.getresponse()
+        return response.status, json.load(response)
+
+
+@pytest.fixture
+def keyless(daily_sandbox: SandboxHandle, api: httpx.Client) -> httpx.Client:
+    del api.headers["Authorization"]
+    return api
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/nothing"),
+        ("GET", "/rooms/a/b"),
+        ("PATCH", "/rooms"),
+        ("PUT", "/rooms/hello"),
+        ("DELETE", "/rooms"),
+        ("OPTIONS", "/rooms"),
+        ("POST", "/presence"),
+    ],
+)
+def test_an_unknown_path_or_method_is_404_before_the_key_is_looked_at(
+    keyless: httpx.Client, method: str, path: str
+) -> None:
+    response = keyless.request(method, path)
+    assert (response.status_code, response.json()) == (404, NO_ENDPOINT)
+    assert "Allow" not in response.headers
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer   ", "bearer sandbox", "Basic c2FuZGJveA=="])
+def test_a_missing_or_malformed_header_is_400(daily_sandbox: SandboxHandle, header: str | None) -> None:
+    assert bare_get(daily_sandbox, "/v1/rooms", header) == (400, BAD_HEADER)
+
+
+def test_two_slashes_are_another_path(daily_sandbox: SandboxHandle) -> None:
+    assert bare_get(daily_sandbox, "/v1//rooms", "Bearer sandbox") == (404, NO_ENDPOINT)
+
+
+def test_a_wrong_key_is_401_without_info(keyless: httpx.Client) -> None:
+    for key in ("wrong", "sandbox2", "caf\xe9"):
+        response = keyless.get("/rooms", headers={"Authorization": f"Bearer {key}".encode("latin1")})
+        assert (response.status_code, response.json()) == (401, {"error": "authentication-error"})
+
+
+def test_a_key_is_wanted_before_the_body_is_read(keyless: httpx.Client) -> None:
+    assert keyless.post("/rooms", content=b"{").json() == BAD_HEADER
+
+
+def test_every_answer_is_json_and_names_no_server(api: httpx.Client) -> None:
+    for response in (api.get("/rooms"), api.get("/rooms/x"), api.get("/x"), api.post("/rooms", content=b"{")):
+        assert response.headers["content-type"] == "application/json"
+        assert "server" not in response.headers
+
+
+def test_a_slash_at_the_end_does_not_matter(api: httpx.Client) -> None:
+    assert api.get("/rooms/").json() == {"total_count": 0, "data": []}
+
+
+def test_head_is_answered_like_get_without_a_body(api: httpx.Client) -> None:
+    response = api.head("/rooms")
+    assert (response.status_code, response.content) == (200, b"")
+
+
+@pytest.mark.parametrize(("method", "path"), NOT_SIMULATED)
+def test_what_daily_has_and_the_sandbox_has_not_says_so(api: httpx.Client, method: str, path: str) -> None:
+    path = path.replace("<name>", "hello").replace("<id>", "1")
+    response = api.request(method, path)
+    assert (response.status_code, response.json()["error"]) == (501, "not-simulated")
+    assert api.request(method, path, headers={"Authorization": "x"}).status_code == 400
+
+
+def test_the_date_header_is_the_sandbox_s_time_of_day(api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
+    now = daily_sandbox.advance(86400)
+    date = parsedate_to_datetime(api.get("/").headers["date"]).timestamp()
+    assert now - 1 <= date < now + 60
+
+
+class TestRateLimits:
+    def statuses(self, api: httpx.Client, method: str, path: str, count: int) -> list[int]:
+        return [api.request(method, path).status_code for _ in range(count)]
+
+    def test_the_hundred_and_first_request_in_five_seconds_is_refused(
+        self, api: httpx.Client, daily_sandbox: SandboxHandle
+    ) -> None:
+        assert self.statuses(api, "GET", "/rooms/x", 101) == [404] * 100 + [429]
+        response = api.get("/rooms/x")
+        assert response.json()["error"] == "rate-limit-error"
+        assert "Retry-After" not in response.headers
+        daily_sandbox.advance(5)
+        assert self.statuses(api, "GET", "/rooms/x", 1) == [404]
+
+    def test_each_route_counts_for_itself(self, api: httpx.Client) -> None:
+        self.statuses(api, "GET", "/rooms/x", 101)
+        assert self.statuses(api, "GET", "/rooms/y", 1) == [429]
+        assert self.statuses(api, "GET", "/rooms", 1) == [200]
+
+    def test_deleting_is_slower(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
+        assert self.statuses(api, "DELETE", "/rooms/x", 51) == [404] * 50 + [429]
+        daily_sandbox.advance(20)
+        assert self.statuses(api, "DELETE", "/rooms/x", 1) == [429]
+        daily_sandbox.advance(10)
+        assert self.statuses(api, "DELETE", "/rooms/x", 1) == [404]
+
+    def test_batches_are_slowest(self, api: httpx.Client) -> None:
+        assert self.statuses(api, "POST", "/batch/rooms", 11) == [400] * 10 + [429]
+
+    @pytest.mark.daily_sandbox(retry_after_s=1)
+    def test_retry_after_is_sent_where_it_is_wanted(self, api: httpx.Client) -> None:
+        self.statuses(api, "POST", "/batch/rooms", 10)
+        assert api.post("/batch/rooms").headers["Retry-After"] == "1"
+
+    @pytest.mark.daily_sandbox(rate_limits=False)
+    def test_limits_can_be_switched_off(self, api: httpx.Client) -> None:
+        assert 429 not in self.statuses(api, "POST", "/batch/rooms", 20)
+
+    def test_a_wrong_key_uses_up_nothing(self, api: httpx.Client) -> None:
+        for _ in range(12):
+            assert api.post("/batch/rooms", headers={"Authorization": "Bearer x"}).status_code == 401
+        assert self.statuses(api, "POST", "/batch/rooms", 1) == [400]
