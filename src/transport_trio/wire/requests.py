@@ -1,0 +1,192 @@
+"""What comes in: the body of `POST /sessions`, read strictly and turned into the models.
+
+Unknown fields are refused with their path; `3.0` is no integer, `null` no object, `NaN` no JSON. Of a duplicate key
+the last wins, also where the first alone would have been refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import attrs
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from transport_trio.errors import InvalidRequest
+from transport_trio.models import ParticipantConfig, Permissions, Privacy, RoomConfig, SessionRequest
+from transport_trio.settings import Settings
+
+DEPTH_MAX = 32
+TTL_MAX_S = 2_592_000  # 30 days, as for SESSION_TTL_S and TOKEN_TTL_S
+PARTICIPANTS_MAX = 100_000  # Daily's largest calls; what a plan allows is the provider's to say
+PROVIDER_MAX_CHARS = 64
+NAME_MAX_CHARS = 128
+USER_ID_MAX_CHARS = 36  # Daily's limit
+SHOWN_MAX_CHARS = 80  # how much of a caller's own words an error repeats
+
+Ttl = Annotated[int, Meta(ge=1, le=TTL_MAX_S)]
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX_CHARS)]
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class RoomBody(_Body, frozen=True):
+    name: Name | None = None
+    privacy: str = Privacy.PRIVATE
+    max_participants: Annotated[int, Meta(ge=1, le=PARTICIPANTS_MAX)] | None = None
+    enable_recording: bool = False
+    enable_transcription: bool = False
+    enable_chat: bool = True
+    enable_screen_sharing: bool = True
+    auto_start_recording: bool = False
+    auto_start_transcription: bool = False
+
+
+class PermissionsBody(_Body, frozen=True):
+    can_admin: bool = False
+    can_send_video: bool = True
+    can_send_audio: bool = True
+    can_send_screen_video: bool = True
+    can_send_screen_audio: bool = True
+
+
+class ParticipantBody(_Body, frozen=True):
+    name: Name | None = None
+    user_id: Annotated[str, Meta(max_length=USER_ID_MAX_CHARS)] | None = None
+    is_owner: bool = False
+    permissions: PermissionsBody = PermissionsBody()
+
+
+class OptionsBody(_Body, frozen=True):
+    session_ttl_s: Ttl | UnsetType = UNSET
+    token_ttl_s: Ttl | UnsetType = UNSET
+    daily: dict[str, Any] = {}  # msgspec copies an empty one for each instance
+
+
+class CreateBody(_Body, frozen=True):
+    provider: Annotated[str, Meta(max_length=PROVIDER_MAX_CHARS)]
+    room_config: RoomBody = RoomBody()
+    participant_config: ParticipantBody = ParticipantBody()
+    options: OptionsBody = OptionsBody()
+
+
+def create_body(data: bytes) -> CreateBody:
+    """The body of `POST /sessions`, of the right shape; what its values mean is for `session_request` to check.
+
+    Raises:
+        InvalidRequest: with the path of the first fault.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(("$", f"is not UTF-8 from byte {exc.start} on")) from exc
+    except msgspec.DecodeError as exc:
+        raise InvalidRequest(("$", f"cannot be read as JSON: {str(exc).partition(' - at ')[0]}")) from exc
+    except RecursionError as exc:
+        raise InvalidRequest(("$", f"is nested deeper than {DEPTH_MAX}")) from exc
+    if _deeper_than(value, DEPTH_MAX):
+        raise InvalidRequest(("$", f"is nested deeper than {DEPTH_MAX}"))
+    try:
+        return msgspec.convert(value, CreateBody)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(_fault(str(exc))) from exc
+
+
+def session_request(
+    body: CreateBody, settings: Settings, managed_options: Callable[[str], frozenset[str]]
+) -> SessionRequest:
+    """The request that the body stands for, defaults filled in.
+
+    `managed_options` tells the keys of a provider's options that we set ourselves; it raises for unknown providers.
+
+    Raises:
+        InvalidRequest: with the paths of all faults.
+        UnknownProvider: from `managed_options`.
+    """
+    managed = managed_options(body.provider)
+    faults = (*_name_faults(body), *_ttl_faults(body.options, settings), *_option_faults(body, managed))
+    if faults:
+        raise InvalidRequest(*faults)
+    session_ttl_s = _or_default(body.options.session_ttl_s, settings.session_ttl_s)
+    return SessionRequest(
+        provider=body.provider,
+        room_config=RoomConfig(**msgspec.structs.asdict(body.room_config) | {"privacy": _privacy(body)}),
+        participant_config=ParticipantConfig(
+            name=body.participant_config.name,
+            user_id=body.participant_config.user_id or None,
+            is_owner=body.participant_config.is_owner,
+            permissions=Permissions(**msgspec.structs.asdict(body.participant_config.permissions)),
+        ),
+        session_ttl_s=session_ttl_s,
+        token_ttl_s=min(_or_default(body.options.token_ttl_s, settings.token_ttl_s), session_ttl_s),
+        provider_options=body.options.daily,
+    )
+
+
+def fingerprint(request: SessionRequest) -> str:
+    """Equal for requests that mean the same, however they were written."""
+    canonical = json.dumps(attrs.asdict(request), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _name_faults(body: CreateBody) -> Iterator[tuple[str, str]]:
+    room_name, who = body.room_config.name, body.participant_config.name
+    if room_name is not None and not re.fullmatch("[A-Za-z0-9_-]+", room_name):
+        yield "$.room_config.name", "may hold A-Z a-z 0-9 - _ only"
+    if _privacy(body) is None:
+        yield "$.room_config.privacy", f"must be one of {', '.join(Privacy)}"
+    if who is not None and any(unicodedata.category(char) == "Cc" for char in who):
+        yield "$.participant_config.name", "must not hold control characters"
+
+
+def _ttl_faults(options: OptionsBody, settings: Settings) -> Iterator[tuple[str, str]]:
+    session_ttl_s = _or_default(options.session_ttl_s, settings.session_ttl_s)
+    if options.token_ttl_s is not UNSET and options.token_ttl_s > session_ttl_s:
+        yield "$.options.token_ttl_s", f"must not be longer than the session, {session_ttl_s} s"
+
+
+def _option_faults(body: CreateBody, managed: frozenset[str]) -> Iterator[tuple[str, str]]:
+    if body.options.daily and body.provider != "daily":
+        yield "$.options.daily", f"is not for provider {body.provider!r}"
+    for key in sorted(managed & body.options.daily.keys()):
+        yield f"$.options.daily.{key}", "is set by the service; it cannot be set here"
+
+
+def _privacy(body: CreateBody) -> Privacy | None:
+    return next((known for known in Privacy if known.lower() == body.room_config.privacy.lower()), None)
+
+
+def _or_default(ttl_s: int | UnsetType, default_s: int) -> int:
+    return default_s if ttl_s is UNSET else ttl_s
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    """Whether arrays and objects are nested in more than `levels` levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if levels == 0:
+        return isinstance(value, dict | list)
+    return any(_deeper_than(each, levels - 1) for each in inner)
+
+
+_FIELD_FAULT = re.compile(
+    r"Object (?P<what>contains unknown|missing required) field `(?P<field>.*?)`(?: - at `(?P<path>\$[^`]*)`)?",
+    re.DOTALL,
+)
+_VALUE_FAULT = re.compile(r"(?P<message>.*?)(?: - at `(?P<path>\$.*)`)?", re.DOTALL)
+
+
+def _fault(text: str) -> tuple[str, str]:
+    """Path and message of what msgspec says; its path for a field is the parent's, so the field is put behind it."""
+    if found := _FIELD_FAULT.fullmatch(text):
+        path = f"{found['path'] or '$'}.{found['field'][:SHOWN_MAX_CHARS]}"
+        return path, "is required" if found["what"] == "missing required" else "is not known here"
+    found = _VALUE_FAULT.fullmatch(text)
+    assert found is not None  # the pattern takes any text
+    return found["path"] or "$", found["message"]
