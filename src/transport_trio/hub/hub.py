@@ -12,7 +12,7 @@ from transport_trio.errors import ListenersFull, Stopping
 from transport_trio.events import RecordedEvent
 from transport_trio.hub.filter import Audience, Subscription
 from transport_trio.hub.history import History
-from transport_trio.hub.listener import Listener, Phase
+from transport_trio.hub.listener import Listener
 from transport_trio.metrics import Metrics
 from transport_trio.ports import Journal
 from transport_trio.settings import Settings
@@ -65,7 +65,7 @@ class Hub:
             heartbeat_s=self._settings.heartbeat_s,
         )
         self._listeners[listener] = None
-        if listener.phase is Phase.LIVE:
+        if listener.is_live:
             self._audience.add(listener)
         try:
             yield listener
@@ -97,7 +97,7 @@ class Hub:
     def statistics(self) -> HubStatistics:
         return HubStatistics(
             listeners=len(self._listeners),
-            live=sum(listener.phase is Phase.LIVE for listener in self._listeners),
+            live=sum(listener.is_live for listener in self._listeners),
             backlog_bytes=sum(listener.backlog_bytes for listener in self._listeners),
         )
 
@@ -108,7 +108,7 @@ class Hub:
         """Surrounds a change of the listener's filter or phase."""
         self._audience.discard(listener)
         yield
-        if listener.phase is Phase.LIVE and listener.closed_for is None:
+        if listener.is_live:
             self._audience.add(listener)
 
     def closed(self, listener: Listener, reason: Close) -> None:
@@ -124,7 +124,7 @@ class Hub:
         if self._journal.epoch == self.epoch:
             return
         for listener in tuple(self._listeners):
-            if listener.phase is Phase.LIVE:
+            if listener.is_live:
                 with self.reindexing(listener):
                     listener.rewind()
         self.epoch, self.head = self._journal.epoch, self._journal.head

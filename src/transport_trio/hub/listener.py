@@ -50,6 +50,10 @@ class Listener:
         self.reply(wire.welcome(listener_id=self.id, epoch=hub.epoch, last_event_id=hub.head, heartbeat_s=heartbeat_s))
 
     @property
+    def is_live(self) -> bool:
+        return self.phase is Phase.LIVE and self.closed_for is None
+
+    @property
     def position(self) -> int:
         """Where to resume after all that is queued now."""
         return max(self.cursor, self._hub.head) if self.phase is Phase.LIVE else self.cursor
@@ -105,7 +109,7 @@ class Listener:
     def take_page(self, page: EventPage) -> None:
         self.cursor = page.last_event_id
         self._pace([wire.text_frame(event.body) for event in page.events])
-        if self.cursor >= self._hub.head and self.closed_for is None:
+        if self.cursor >= self._hub.head:
             # No await since the page was read: the next event that the hub is told follows it.
             with self._hub.reindexing(self):
                 self.phase = Phase.LIVE

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from transport_trio.errors import InvalidRequest
 from transport_trio.events import EventType
 from transport_trio.hub import Filter, Subscription
+from transport_trio.web.auth import bearer
 from transport_trio.wire.socket import SESSION_ID_MAX_CHARS
 
 SUBPROTOCOL = "transport.v1"
@@ -28,15 +29,16 @@ T = TypeVar("T")
 # --- the key
 
 
-def offered_key(authorization: str | None, subprotocols: Sequence[str], query: dict[str, list[str]]) -> str | None:
-    """The API key in the first place that has one: the header, a subprotocol, the query. Never log it."""
-    if authorization is not None:
-        scheme, _, key = authorization.partition(" ")
-        return key.strip() if scheme.lower() == "bearer" else None
+def offered_key(authorization: Sequence[str], subprotocols: Sequence[str], query: bytes) -> str | None:
+    """The API key from the first place that has one: the header, a subprotocol, the query. Never log it."""
+    key = bearer(authorization)
+    if key is not None:
+        return key
     for offer in subprotocols:
         if offer.startswith(KEY_SUBPROTOCOL):
             return _decoded(offer.removeprefix(KEY_SUBPROTOCOL))
-    return query.get("token", [None])[0]
+    # Whether the rest of the query makes sense is nobody's business without a key.
+    return dict(parse_qsl(query.decode("latin-1"))).get("token")
 
 
 def _decoded(text: str) -> str | None:
@@ -97,12 +99,28 @@ def _is_loopback(name: str) -> bool:
 # --- the query
 
 
-def parse_query(query: bytes) -> dict[str, list[str]]:
-    """The query's values by key.
+def subscription(query_string: bytes) -> Subscription:
+    """How the listener wants to start.
 
     Raises:
-        InvalidRequest: it is not UTF-8 in percent-encoding, or has keys that we do not know, or one too often.
+        InvalidRequest: a key is unknown or given twice, or a value makes no sense.
     """
+    query = _parse_query(query_string)
+    session_ids = query.get("session_id")
+    if session_ids is not None:
+        if len(session_ids) > SESSION_IDS_MAX:
+            raise InvalidRequest(("session_id", f"is given more than {SESSION_IDS_MAX} times"))
+        if not all(0 < len(session_id) <= SESSION_ID_MAX_CHARS for session_id in session_ids):
+            raise InvalidRequest(("session_id", f"must have 1 to {SESSION_ID_MAX_CHARS} characters"))
+    return Subscription(
+        filter=Filter(None if session_ids is None else frozenset(session_ids), _one(query, "types", _types)),
+        after=_one(query, "after", _event_id),
+        epoch=_one(query, "epoch", _epoch),
+        snapshot=_one(query, "snapshot", _switch) or False,
+    )
+
+
+def _parse_query(query: bytes) -> dict[str, list[str]]:
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, encoding="utf-8", errors="strict")
     except ValueError:
@@ -116,26 +134,6 @@ def parse_query(query: bytes) -> dict[str, list[str]]:
         if len(given) > 1 and key != "session_id":
             raise InvalidRequest((key, "is given more than once"))
     return values
-
-
-def subscription(query: dict[str, list[str]]) -> Subscription:
-    """How the listener wants to start.
-
-    Raises:
-        InvalidRequest: a value makes no sense.
-    """
-    session_ids = query.get("session_id")
-    if session_ids is not None:
-        if len(session_ids) > SESSION_IDS_MAX:
-            raise InvalidRequest(("session_id", f"is given more than {SESSION_IDS_MAX} times"))
-        if not all(0 < len(session_id) <= SESSION_ID_MAX_CHARS for session_id in session_ids):
-            raise InvalidRequest(("session_id", f"must have 1 to {SESSION_ID_MAX_CHARS} characters"))
-    return Subscription(
-        filter=Filter(None if session_ids is None else frozenset(session_ids), _one(query, "types", _types)),
-        after=_one(query, "after", _event_id),
-        epoch=_one(query, "epoch", _epoch),
-        snapshot=_one(query, "snapshot", _switch) or False,
-    )
 
 
 def _one(query: dict[str, list[str]], key: str, parse: Callable[[str], T]) -> T | None:

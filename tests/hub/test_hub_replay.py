@@ -1,0 +1,372 @@
+"""Listeners that begin in the past: replay, snapshot, gap, and the step from there to live."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from fakes_hub import NOW, Rig, make_session
+from transport_trio.events import EventType
+from transport_trio.hub import Filter, Subscription
+from transport_trio.models import Participant, Presence
+from transport_trio.ports import EventQuery
+from transport_trio.wire.socket import SNAPSHOT_MAX_BYTES
+
+UPDATED, ENDED = EventType.SESSION_UPDATED, EventType.SESSION_ENDED
+
+
+def types(heard: list[dict[str, object]]) -> list[object]:
+    return [message.get("type") for message in heard]
+
+
+# --- replay
+
+
+async def test_after_gives_what_follows_and_goes_on_live(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen(*["a"] * 250)
+    with rig.listening(Subscription(after=120)) as ear:
+        assert await ear.ids() == list(range(121, 251))
+        assert rig.hub.statistics().live == 1
+        rig.happen("a")
+        assert await ear.ids() == [251]
+
+
+async def test_after_the_head_is_live_at_once(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a")
+    with rig.listening(Subscription(after=1, epoch="epoch-1")) as ear:
+        assert types(await ear.hear()) == ["welcome"]
+        rig.happen("a")
+        assert await ear.ids() == [2]
+
+
+async def test_replay_is_filtered_by_the_journal(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a", "b")
+    rig.happen("a", "b", type_=ENDED)
+    with rig.listening(Subscription(after=0, filter=Filter(frozenset({"b"}), frozenset({ENDED})))) as ear:
+        assert await ear.ids() == [4]
+    assert rig.journal.reads == [
+        EventQuery(after=0, epoch="epoch-1", limit=100, session_ids=frozenset({"b"}), types=frozenset({ENDED}))
+    ]
+
+
+async def test_replay_is_paced_by_the_listener_and_is_no_backlog(autojump_clock: MockClock) -> None:
+    rig = Rig(listener_backlog_bytes=65536)
+    rig.happen(*["a"] * 250, size=5000)
+    with rig.listening(Subscription(after=0)) as ear:
+        await ear.listener.next_batch(1)
+        assert await ear.listener.next_batch(1)
+        assert len(rig.journal.reads) == 1  # the second page waits until the first has gone
+        assert ear.listener.backlog_bytes == 0
+        rig.happen(*["a"] * 50, size=5000)
+        assert ear.listener.backlog_bytes == 0
+        assert (await ear.ids())[-1] == 300
+    assert rig.dropped("too_slow") == 0
+
+
+async def test_events_committed_while_a_page_is_read_come_once(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a", "a")
+    rig.journal.gate = trio.Event()
+    with rig.listening(Subscription(after=0)) as ear:
+        heard: list[int] = []
+
+        async def read() -> None:
+            heard.extend(await ear.ids())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            rig.happen("a")  # the page under way will hold it
+            untold = [rig.journal.commit("a")]  # committed, and the page holds it, but nobody has been told yet
+            rig.journal.gate.set()
+            await wait_all_tasks_blocked()
+            rig.tell(untold)
+            rig.happen("a")
+        assert heard == [1, 2, 3, 4, 5]
+
+
+async def test_a_long_replay_that_finds_nothing_still_lets_the_heart_beat(rig: Rig, autojump_clock: MockClock) -> None:
+    """A rare type in a long journal is many empty pages; the writer must come up for air between them."""
+    rig.happen(*["a"] * 1000)
+    with rig.listening(Subscription(after=0, filter=Filter(types=frozenset({ENDED})))) as ear:
+        await ear.listener.next_batch(1)
+        assert await ear.listener.next_batch(trio.current_time()) == []
+        assert ear.listener.position == 0
+        await ear.hear()
+        assert ear.listener.position == 1000
+
+
+async def test_position_of_a_replaying_listener_is_what_was_queued_not_the_head(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.happen(*["a"] * 150)
+    with rig.listening(Subscription(after=0)) as ear:
+        await ear.listener.next_batch(1)
+        await ear.listener.next_batch(1)
+        assert ear.listener.position == 100
+
+
+async def test_an_unreadable_journal_delays_a_replay_and_is_logged_once(
+    rig: Rig, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.happen("a")
+    rig.journal.failures = 3
+    with rig.listening(Subscription(after=0)) as ear:
+        await ear.listener.next_batch(1)  # the welcome
+        assert await ear.listener.next_batch(10)
+    assert trio.current_time() == 3  # one second after each failure
+    assert [record.message for record in caplog.records] == ["replay waits for the journal"]
+
+
+async def test_a_listener_closed_while_a_page_is_read_gets_none_of_it(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a")
+    rig.journal.gate = trio.Event()
+    with rig.listening(Subscription(after=0)) as ear:
+        heard: list[dict[str, object]] = []
+
+        async def read() -> None:
+            heard.extend(await ear.hear(1000))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            rig.hub.close()
+            rig.journal.gate.set()
+    assert [message.get("type") or message["close"] for message in heard] == ["welcome", 1001]
+    assert rig.hub.statistics().live == 0
+
+
+async def test_a_cancelled_read_loses_nothing(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a")
+    rig.journal.gate = trio.Event()
+    with rig.listening(Subscription(after=0)) as ear:
+        with trio.move_on_after(1):
+            await ear.hear(1000)
+        rig.journal.gate.set()
+        assert await ear.ids() == [1]
+
+
+# --- gap
+
+
+@pytest.mark.parametrize(
+    ("wish", "gap"),
+    [
+        (Subscription(after=3), {"after": 3, "oldest": 11, "reason": "pruned"}),
+        (Subscription(after=99), {"after": 99, "oldest": 11, "reason": "ahead"}),
+        (Subscription(after=15, epoch="another"), {"after": 15, "oldest": 11, "reason": "epoch"}),
+    ],
+)
+async def test_history_that_is_gone_is_a_gap_a_snapshot_and_then_live(
+    rig: Rig, autojump_clock: MockClock, wish: Subscription, gap: dict[str, object]
+) -> None:
+    rig.happen(*["a"] * 20)
+    rig.journal.oldest = 11
+    rig.journal.sessions_now = [make_session("a")]
+    with rig.listening(wish) as ear:
+        heard = await ear.hear()
+        assert types(heard) == ["welcome", "gap", "snapshot"]
+        assert heard[1] == {"type": "gap", **gap, "epoch": "epoch-1"}
+        assert heard[2]["last_event_id"] == 20
+        rig.happen("a")
+        assert await ear.ids() == [21]
+
+
+async def test_history_pruned_under_a_slow_replay_is_a_gap_too(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen(*["a"] * 300)
+    with rig.listening(Subscription(after=0)) as ear:
+        await ear.listener.next_batch(1)  # welcome
+        await ear.listener.next_batch(1)  # the first page
+        rig.journal.oldest = 250
+        heard = await ear.hear()
+        assert types(heard) == ["gap", "snapshot"]
+        assert (heard[0]["after"], heard[0]["oldest"], heard[0]["reason"]) == (100, 250, "pruned")
+        assert heard[1]["last_event_id"] == 300
+        rig.happen("a")
+        assert await ear.ids() == [301]
+
+
+async def test_a_new_epoch_is_told_to_those_who_are_live(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a")
+    rig.journal.sessions_now = [make_session("a")]
+    with rig.listening() as ear:
+        await ear.hear()
+        rig.journal.epoch = "epoch-2"
+        rig.hub.tell([])
+        heard = await ear.hear()
+        assert types(heard) == ["gap", "snapshot"]
+        assert (heard[0]["reason"], heard[0]["epoch"]) == ("epoch", "epoch-2")
+        rig.happen("a")
+        assert await ear.ids() == [2]
+        with rig.listening() as newcomer:
+            assert (await newcomer.hear())[0]["epoch"] == "epoch-2"
+
+
+async def test_a_new_epoch_noticed_at_the_next_event_is_told_before_it(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a")
+    with rig.listening() as ear:
+        await ear.hear()
+        rig.journal.epoch = "epoch-2"
+        rig.happen("a")
+        heard = await ear.hear()
+        assert types(heard) == ["gap", "snapshot"]
+        assert heard[1]["last_event_id"] == 2  # the event is in the snapshot
+        rig.happen("a")
+        assert await ear.ids() == [3]
+
+
+# --- snapshot
+
+
+async def test_a_snapshot_holds_the_sessions_and_the_events_after_it_follow(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.happen("a", "b")
+    rig.journal.sessions_now = [make_session("a"), make_session("b")]
+    with rig.listening(Subscription(snapshot=True)) as ear:
+        welcome, snapshot = await ear.hear()
+        rig.happen("b")
+        assert await ear.ids() == [3]
+    assert welcome["last_event_id"] == 2
+    assert (snapshot["last_event_id"], snapshot["more"]) == (2, False)
+    assert [shown["session_id"] for shown in snapshot["sessions"]] == ["a", "b"]
+    assert snapshot["sessions"][0]["participants"] == []
+
+
+async def test_a_snapshot_is_filtered_by_session_and_not_by_type(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.journal.sessions_now = [make_session("a"), make_session("b")]
+    wish = Subscription(snapshot=True, filter=Filter(frozenset({"b"}), frozenset({ENDED})))
+    with rig.listening(wish) as ear:
+        _, snapshot = await ear.hear()
+    assert [shown["session_id"] for shown in snapshot["sessions"]] == ["b"]
+
+
+async def test_without_sessions_there_is_one_empty_snapshot(rig: Rig, autojump_clock: MockClock) -> None:
+    with rig.listening(Subscription(snapshot=True)) as ear:
+        assert (await ear.hear())[1] == {"type": "snapshot", "last_event_id": 0, "sessions": [], "more": False}
+
+
+async def test_after_wins_over_snapshot_where_it_can_be_honoured(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a", "a")
+    with rig.listening(Subscription(after=1, snapshot=True)) as ear:
+        assert types(await ear.hear()) == ["welcome", "session_updated"]
+    rig.journal.oldest = 3
+    with rig.listening(Subscription(after=1, snapshot=True)) as ear:
+        assert types(await ear.hear()) == ["welcome", "gap", "snapshot"]
+
+
+async def test_large_snapshots_come_in_several_frames_that_say_so(rig: Rig, autojump_clock: MockClock) -> None:
+    everyone = tuple(
+        Presence(participant=Participant(id=f"p{n}", name="ü" * 128, joined_at=NOW), last_seen_at=NOW)
+        for n in range(150)
+    )
+    rig.journal.sessions_now = [make_session(f"s{n}", present=everyone) for n in range(20)]
+    with rig.listening(Subscription(snapshot=True)) as ear:
+        frames = (await ear.hear())[1:]
+    assert len(frames) > 3
+    assert all(len(json.dumps(frame, ensure_ascii=False).encode()) <= SNAPSHOT_MAX_BYTES * 1.1 for frame in frames)
+    assert [frame["more"] for frame in frames] == [True] * (len(frames) - 1) + [False]
+    assert [shown["session_id"] for frame in frames for shown in frame["sessions"]] == [f"s{n}" for n in range(20)]
+
+
+async def test_those_who_ask_for_all_sessions_at_once_share_the_reading(rig: Rig, autojump_clock: MockClock) -> None:
+    """After a restart every dashboard comes back at the same moment."""
+    rig.journal.sessions_now = [make_session("a")]
+    rig.journal.gate = trio.Event()
+    frames: list[bytes] = []
+
+    async def listen() -> None:
+        with rig.listening(Subscription(snapshot=True)) as ear:
+            await ear.listener.next_batch(1000)
+            frames.extend(await ear.listener.next_batch(1000) or ())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(listen)
+        await wait_all_tasks_blocked()
+        for _ in range(40):
+            nursery.start_soon(listen)
+        await wait_all_tasks_blocked()
+        rig.journal.gate.set()
+    assert len(frames) == 50
+    assert rig.journal.reads == ["snapshot", "snapshot"]  # the one under way, and one for all who came meanwhile
+    assert len({id(frame) for frame in frames}) == 2
+
+
+async def test_one_who_gives_up_waiting_for_a_snapshot_does_not_take_it_from_the_others(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.journal.gate = trio.Event()
+    served: list[int] = []
+
+    async def listen(name: int, patience_s: float) -> None:
+        with trio.move_on_after(patience_s), rig.listening(Subscription(snapshot=True)) as ear:
+            await ear.listener.next_batch(1000)
+            if await ear.listener.next_batch(1000):
+                served.append(name)
+
+    async with trio.open_nursery() as nursery:
+        for name, patience_s in enumerate((1, 1, 100, 100)):
+            nursery.start_soon(listen, name, patience_s)
+            await wait_all_tasks_blocked()
+        await trio.sleep(2)
+        rig.journal.gate.set()
+    assert served == [2, 3]
+
+
+# --- a new filter in mid-replay
+
+
+async def test_a_new_filter_during_replay_holds_after_the_page_that_is_queued(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    rig.happen(*["a", "b"] * 150)
+    with rig.listening(Subscription(after=0, filter=Filter(frozenset({"a"})))) as ear:
+        await ear.listener.next_batch(1)
+        heard_a = await ear.listener.next_batch(1)
+        assert heard_a is not None
+        ear.listener.subscribe(Filter(frozenset({"b"})))
+        heard = await ear.hear()
+    answer = heard[0]
+    assert answer["type"] == "subscribed"
+    assert len(heard_a) == 100
+    last = answer["last_event_id"]
+    assert [message["id"] for message in heard[1:]] == [id_ for id_ in range(last + 1, 301) if id_ % 2 == 0]
+
+
+async def test_a_page_read_under_the_old_filter_is_thrown_away(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a", "b", "a", "b")
+    rig.journal.gate = trio.Event()
+    heard: list[dict[str, object]] = []
+    with rig.listening(Subscription(after=0, filter=Filter(frozenset({"a"})))) as ear:
+
+        async def read() -> None:
+            heard.extend(await ear.hear())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            ear.listener.subscribe(Filter(frozenset({"b"})))
+            rig.journal.gate.set()
+    assert heard[1] == {"type": "subscribed", "last_event_id": 0}
+    assert [message["id"] for message in heard[2:]] == [2, 4]
+
+
+async def test_a_snapshot_read_under_the_old_filter_is_read_again(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.journal.sessions_now = [make_session("a"), make_session("b")]
+    rig.journal.gate = trio.Event()
+    heard: list[dict[str, list[dict[str, object]]]] = []
+    with rig.listening(Subscription(snapshot=True, filter=Filter(frozenset({"a"})))) as ear:
+
+        async def read() -> None:
+            heard.extend(await ear.hear())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await wait_all_tasks_blocked()
+            ear.listener.subscribe(Filter(frozenset({"b"})))
+            rig.journal.gate.set()
+    assert types(heard) == ["welcome", "subscribed", "snapshot"]
+    assert [shown["session_id"] for shown in heard[2]["sessions"]] == ["b"]

@@ -1,0 +1,207 @@
+"""The WebSocket route on a real port, and a peer that can misbehave."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+from fakes_hub import Rig
+from hypercorn.config import Config
+from hypercorn.trio import serve
+from quart import Response
+from quart_trio import QuartTrio
+
+from transport_trio.errors import TransportError
+from transport_trio.hub import Hub
+from transport_trio.metrics import Metrics
+from transport_trio.settings import Settings
+from transport_trio.web.auth import KeyRing
+from transport_trio.web.problems import problem_of
+from transport_trio.web.socket import register_socket
+
+TEST_S = 10  # bounds every test with sockets; none comes near it
+TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
+
+
+@attrs.frozen
+class Deps:
+    hub: Hub
+    settings: Settings
+    metrics: Metrics
+    keys: KeyRing
+
+
+class Served(Rig):
+    """A hub with its route on a port."""
+
+    port: int
+    stop: trio.Event
+    stopped: trio.Event
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, query: str = "") -> str:
+        return f"ws://{self.address}/ws?{query}" if query else f"ws://{self.address}/ws"
+
+    async def until_listeners(self, count: int) -> None:
+        """Wait until the hub has this many listeners."""
+        while self.hub.statistics().listeners != count:
+            await trio.sleep(0.005)
+
+
+def _app(rig: Rig) -> QuartTrio:
+    app = QuartTrio(__name__)
+    register_socket(app, Deps(rig.hub, rig.settings, rig.metrics, KeyRing(rig.settings.api_keys)))
+
+    @app.errorhandler(TransportError)
+    async def refuse(error: TransportError) -> Response:
+        return problem_of(error)
+
+    return app
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Served]:
+    """A served hub; when the block ends it is stopped, and nothing of it may be left."""
+    rig = Served(**settings)
+    rig.stop, rig.stopped = trio.Event(), trio.Event()
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.errorlog = None
+    config.graceful_timeout = TEST_S
+    with trio.fail_after(TEST_S):
+        async with trio.open_nursery() as nursery:
+            tasks_before = trio.lowlevel.current_statistics().tasks_living
+
+            async def run(*, task_status: trio.TaskStatus[list[str]]) -> None:
+                await serve(_app(rig), config, shutdown_trigger=rig.stop.wait, task_status=task_status)
+                rig.stopped.set()
+
+            binds = await nursery.start(run)
+            rig.port = int(binds[0].rpartition(":")[2])
+            yield rig
+            await rig.until_listeners(0)
+            rig.stop.set()
+            await rig.stopped.wait()
+        assert trio.lowlevel.current_statistics().tasks_living <= tasks_before
+
+
+class Peer:
+    """A WebSocket client that does exactly what it is told, right or wrong."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.buffer = b""
+        self.head = ""
+
+    async def upgrade(self, target: str = "/ws", headers: Sequence[str] = (), host: str = "localhost") -> int:
+        """Ask for the upgrade and return the status."""
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [
+            f"GET {target} HTTP/1.1",
+            f"Host: {host}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {key}",
+            "Sec-WebSocket-Version: 13",
+            *headers,
+        ]
+        await self.stream.send_all(("\r\n".join(lines) + "\r\n\r\n").encode())
+        while b"\r\n\r\n" not in self.buffer:
+            await self._more()
+        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        self.head = head.decode()
+        return int(self.head.split()[1])
+
+    async def rest(self) -> bytes:
+        """Everything up to the end of the stream."""
+        try:
+            while True:
+                await self._more()
+        except (EOFError, trio.BrokenResourceError):
+            return self.buffer
+
+    async def send(self, opcode: int, payload: bytes = b"", *, fin: bool = True, mask: bool = True) -> None:
+        await self.stream.send_all(client_frame(opcode, payload, fin=fin, mask=mask))
+
+    async def receive(self) -> tuple[int, bytes]:
+        """The next frame: its opcode and payload."""
+        while True:
+            frame = self._parse()
+            if frame is not None:
+                return frame
+            await self._more()
+
+    async def receive_json(self) -> Any:
+        """The next text message; RFC 6455 pings are passed over."""
+        while True:
+            opcode, payload = await self.receive()
+            if opcode == TEXT:
+                return json.loads(payload)
+            assert opcode == PING, (opcode, payload)
+
+    async def close_code(self, *, answer: bool = True) -> int:
+        """The code of the close frame that comes after whatever else is sent."""
+        while True:
+            opcode, payload = await self.receive()
+            if opcode == CLOSE:
+                if answer:
+                    await self.send(CLOSE, payload[:2])
+                return int(struct.unpack("!H", payload[:2])[0])
+
+    async def _more(self) -> None:
+        data = await self.stream.receive_some(65536)
+        if not data:
+            raise EOFError
+        self.buffer += data
+
+    def _parse(self) -> tuple[int, bytes] | None:
+        if len(self.buffer) < 2:
+            return None
+        size, start = self.buffer[1], 2
+        assert not size & 0x80, "servers do not mask"
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            if len(self.buffer) < start:
+                return None
+            size = int.from_bytes(self.buffer[2:start])
+        if len(self.buffer) < start + size:
+            return None
+        assert self.buffer[0] & 0xF0 == 0x80, "whole frames, no reserved bits"
+        frame = self.buffer[0] & 0xF, self.buffer[start : start + size]
+        self.buffer = self.buffer[start + size :]
+        return frame
+
+
+def client_frame(opcode: int, payload: bytes, *, fin: bool = True, mask: bool = True) -> bytes:
+    size = len(payload)
+    bit = 0x80 if mask else 0
+    if size < 126:
+        head = struct.pack("!BB", (fin << 7) | opcode, bit | size)
+    elif size < 65536:
+        head = struct.pack("!BBH", (fin << 7) | opcode, bit | 126, size)
+    else:
+        head = struct.pack("!BBQ", (fin << 7) | opcode, bit | 127, size)
+    return head + (b"\0\0\0\0" if mask else b"") + payload
+
+
+@asynccontextmanager
+async def peer(rig: Served, query: str = "", *, upgrade: bool = True) -> AsyncIterator[Peer]:
+    """A peer that is connected, and (unless told otherwise) has its welcome behind it."""
+    stream = await trio.open_tcp_stream("127.0.0.1", rig.port)
+    async with stream:
+        it = Peer(stream)
+        if upgrade:
+            assert await it.upgrade(f"/ws?{query}" if query else "/ws") == 101
+            assert (await it.receive_json())["type"] == "welcome"
+        yield it
