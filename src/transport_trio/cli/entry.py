@@ -59,12 +59,13 @@ def main(args: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding lacks must not end a follower.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    sys.exit(_run(args))
+    sys.exit(run(cli, args))
 
 
-def _run(args: list[str] | None) -> int:
+def run(command: click.Command, args: list[str] | None) -> int:
+    """Run a command and give its exit code; bugs come out as they are."""
     try:
-        result: Any = cli.main(args, prog_name="transport-trio", standalone_mode=False)
+        result: Any = command.main(args, prog_name="transport-trio", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as exc:
         exc.show()

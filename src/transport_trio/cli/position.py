@@ -47,6 +47,8 @@ class Position:
                 # Otherwise ids of another epoch stay with their epoch until the gap is told: a connection that
                 # breaks in between must not resume in the new history with a number of the old one.
             case {"type": "gap"}:
+                # A journal can begin a new epoch while we listen; the gap names it then.
+                self._offered_epoch = message.get("epoch", self._offered_epoch)
                 self.after, self.epoch, self.snapshot = None, self._offered_epoch, True
             case {"type": "snapshot", "last_event_id": int(last)}:
                 if not message.get("more"):
