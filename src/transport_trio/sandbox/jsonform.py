@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 SAFE_DIGITS = 15  # integers of more digits lose precision in JavaScript, and become floats here
@@ -21,7 +22,7 @@ def read(raw: bytes) -> Any:
     if not raw:
         return {}
     try:
-        value = json.loads(raw.decode("utf-8"), parse_int=_integer, parse_constant=_refuse)
+        value = json.loads(raw.decode("utf-8"), parse_int=_integer, parse_float=_float, parse_constant=_refuse)
     except (ValueError, RecursionError) as exc:
         raise NotJson(str(exc)) from exc
     if not isinstance(value, (dict, list)):
@@ -34,7 +35,14 @@ def write(value: Any) -> bytes:
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= SAFE_DIGITS else float(digits)
+    return int(digits) if len(digits) <= SAFE_DIGITS else _float(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _refuse(constant: str) -> Any:
