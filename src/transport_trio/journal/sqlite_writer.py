@@ -1,0 +1,201 @@
+"""The one connection that writes. Every method runs in a worker thread, one at a time, and may raise `DiskFailed`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import attrs
+
+from transport_trio.errors import VersionConflict
+from transport_trio.events import RecordedEvent
+from transport_trio.journal.codec import Prepared, Step, micros
+from transport_trio.journal.sqlite_errors import disk_errors
+from transport_trio.journal.sqlite_file import connect_writer
+from transport_trio.models import Session
+from transport_trio.wire.out import number
+
+Outcome = tuple[RecordedEvent, ...] | VersionConflict
+
+# So much must fit before we say that the disk works again: more than an ordinary commit needs.
+PROBE_BYTES = 64 * 1024
+# SQLite checkpoints by itself at 4 MiB, as far as readers let it; past this we wait for them.
+LOG_MAX_BYTES = 16 * 1024 * 1024
+# What pruning leaves free inside the file for the next events; more goes back to the disk.
+FREE_PAGES_KEPT = 2048
+VACUUM_PAGES = 256
+
+_STEPS = {
+    Step.ADD_INTENT: "INSERT OR REPLACE INTO intents VALUES (?, ?)",
+    Step.SETTLE_INTENT: "DELETE FROM intents WHERE session_id = ?",
+    Step.ADD_DEBT: "INSERT OR REPLACE INTO debts VALUES (?, ?)",
+    Step.SETTLE_DEBT: "DELETE FROM debts WHERE session_id = ?",
+    Step.REMEMBER: "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)",
+    Step.BOOKMARK: "INSERT OR REPLACE INTO bookmarks VALUES (?, ?)",
+    Step.NEW_EPOCH: "UPDATE journal SET epoch = ?",
+}
+_ADD_SESSION = """
+INSERT INTO sessions (status, version, ended_at, body, id, provider) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING
+"""
+_CHANGE_SESSION = "UPDATE sessions SET status = ?, version = ?, ended_at = ?, body = ? WHERE id = ? AND version = ?"
+_ADD_EVENT = "INSERT INTO events (id, session_id, type, time, body) VALUES (?, ?, ?, ?, ?)"
+_PRUNE_SESSIONS = """
+DELETE FROM sessions WHERE row IN (SELECT row FROM sessions WHERE ended_at < ? ORDER BY ended_at LIMIT ?)
+"""
+_PRUNE_KEYS = """
+DELETE FROM idempotency WHERE rowid IN
+    (SELECT rowid FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Size:
+    """`on_disk` is what the files take; `used` leaves out what pruning has freed inside them."""
+
+    on_disk: int
+    used: int
+
+
+class Writer:
+    """`last_id` and `size` are as of the last transaction that was committed."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = path.with_name(f"{path.name}-wal")
+        with disk_errors():
+            self._db = connect_writer(path)
+            (self._page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
+            (self.epoch,) = self._db.execute("SELECT epoch FROM journal").fetchone()
+            self.last_id = self._stored_last_id()
+            self.size = self._measure()
+
+    def write(self, group: Sequence[Prepared]) -> list[Outcome]:
+        """Commit the group durably; what happened to each change, in order. If this raises, nothing did."""
+        with self._transaction():
+            last_id = self._stored_last_id()
+            outcomes: list[Outcome] = []
+            for change in group:
+                outcome = self._apply_alone(change, last_id)
+                outcomes.append(outcome)
+                if not isinstance(outcome, VersionConflict):
+                    last_id += len(outcome)
+            size = self._measure()
+        self.last_id, self.size = last_id, size
+        return outcomes
+
+    def prune_events(self, *, before_us: int, through: int, limit: int) -> int:
+        """Remove up to `limit` of the oldest events, older than `before_us`, none above id `through`; how many."""
+        with self._transaction():
+            oldest = self._db.execute(
+                "SELECT id, time FROM events WHERE id <= ? ORDER BY id LIMIT ?", (through, limit)
+            ).fetchall()
+            last = 0
+            for event_id, time_us in oldest:
+                if time_us >= before_us:
+                    break  # what follows stays, however old it says it is: history has no holes
+                last = event_id
+            if not last:
+                return 0
+            removed = self._db.execute("DELETE FROM events WHERE id <= ?", (last,)).rowcount
+            self._db.execute("UPDATE journal SET pruned_through = ?", (last,))
+            size = self._measure()
+        self.size = size
+        return removed
+
+    def prune_sessions(self, *, ended_before_us: int, keys_before_us: int, limit: int) -> int:
+        """Remove up to `limit` each of sessions that ended, and of idempotency records made, before then; how many."""
+        with self._transaction():
+            removed = self._db.execute(_PRUNE_SESSIONS, (ended_before_us, limit)).rowcount
+            removed += self._db.execute(_PRUNE_KEYS, (keys_before_us, limit)).rowcount
+        return removed
+
+    def give_back(self) -> bool:
+        """Give a little of what pruning freed back to the disk; whether there is more to give."""
+        with disk_errors():
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            if free <= FREE_PAGES_KEPT:
+                return False
+            self._db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+            return True
+
+    def shorten_log(self) -> None:
+        """Checkpoint with patience when readers have kept the write-ahead log from starting anew."""
+        with disk_errors():
+            if self._log_bytes() > LOG_MAX_BYTES:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def probe(self) -> None:
+        """Write as a commit does; returning means that commits can be expected to work."""
+        with self._transaction():
+            self._db.execute("UPDATE journal SET probe = randomblob(?)", (PROBE_BYTES,))
+
+    def close(self) -> None:
+        """Checkpoint and close; the file alone then holds everything."""
+        with suppress(sqlite3.Error):  # the log is read at the next start
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with disk_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # SQLite rolls some failures back by itself
+                    with suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
+
+    def _apply_alone(self, change: Prepared, last_id: int) -> Outcome:
+        """Apply the change so that its conflict undoes nothing but itself."""
+        self._db.execute("SAVEPOINT change")
+        try:
+            return self._apply(change, last_id)
+        except VersionConflict as conflict:
+            self._db.execute("ROLLBACK TO change")
+            return conflict
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("RELEASE change")
+
+    def _apply(self, change: Prepared, last_id: int) -> tuple[RecordedEvent, ...]:
+        if change.session is not None:
+            self._put_session(change.session, change.session_body)
+        for step, values in change.steps:
+            self._db.execute(_STEPS[step], values)
+        recorded = []
+        for event_id, (event, fields) in enumerate(change.events, last_id + 1):
+            body = number(event, fields, event_id)
+            values = (event_id, event.session_id, event.type.value, micros(event.time), body)
+            self._db.execute(_ADD_EVENT, values)
+            recorded.append(RecordedEvent(event_id, event.session_id, event.type, event.time, body))
+        return tuple(recorded)
+
+    def _put_session(self, session: Session, body: bytes) -> None:
+        ended_at = micros(session.ended_at or session.updated_at) if session.has_ended else None
+        values = (session.status.value, session.version, ended_at, body, session.id)
+        expected = session.version - 1
+        if expected == 0:
+            done = self._db.execute(_ADD_SESSION, (*values, session.provider))
+        else:
+            done = self._db.execute(_CHANGE_SESSION, (*values, expected))
+        if done.rowcount != 1:
+            raise VersionConflict(f"session {session.id} is not at version {expected} any more")
+
+    def _stored_last_id(self) -> int:
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        return row[0] if row else 0
+
+    def _measure(self) -> Size:
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+        return Size(on_disk=pages * self._page_bytes + self._log_bytes(), used=(pages - free) * self._page_bytes)
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0  # no write since the last checkpoint
