@@ -1,0 +1,176 @@
+"""The composition root: open everything in order, surround Hypercorn, stop in order.
+
+What is opened first closes last, so the order of opening is the plan for stopping (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import attrs
+import trio
+from prometheus_client import CollectorRegistry
+
+from transport_trio.concurrency import SystemClock, every
+from transport_trio.connectors import ConnectorRegistry, DailyConnector, open_daily
+from transport_trio.errors import ConnectorError, SettingsError
+from transport_trio.hub import Hub
+from transport_trio.journal import SqliteJournal, open_journal
+from transport_trio.metrics import Metrics
+from transport_trio.models import Check, CheckStatus
+from transport_trio.sessions import open_sessions
+from transport_trio.sessions.deps import Deps
+from transport_trio.settings import Settings
+from transport_trio.web import KeyRing, WebDeps, create_app, serve
+
+log = logging.getLogger(__name__)
+
+# Between two questions to the provider whether key and domain are right.
+PROVIDER_CHECK_S = 30.0
+
+
+@attrs.frozen
+class Ready:
+    """What a person wants to know when the service has begun to answer."""
+
+    url: str
+    nats_url: str | None
+
+
+@attrs.define
+class _State:
+    """What `/ready` says of the service itself."""
+
+    stopping: bool = False
+
+    def check(self) -> Check:
+        if self.stopping:
+            return Check("service", CheckStatus.FAILED, "stopping: no new work is taken")
+        return Check("service", CheckStatus.OK)
+
+
+@attrs.frozen
+class _Bus:
+    check: Callable[[], Check]
+    url: str | None
+
+
+async def run(
+    settings: Settings, *, new_epoch: bool = False, on_ready: Callable[[Ready], None] = lambda ready: None
+) -> None:
+    """Run the service until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Raises:
+        TransportError: it cannot start; the message is for the operator.
+        OSError: the address cannot be listened on.
+    """
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, stop)
+        await _serve_until(stop, settings, new_epoch=new_epoch, on_ready=on_ready)
+        nursery.cancel_scope.cancel(reason="the service has stopped")
+
+
+async def _serve_until(
+    stop: trio.Event, settings: Settings, *, new_epoch: bool, on_ready: Callable[[Ready], None]
+) -> None:
+    metrics = Metrics.create(CollectorRegistry())
+    clock = SystemClock(on_jump=metrics.clock_jumps.inc)
+    state = _State()
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(
+            open_journal(
+                settings.data_dir,
+                metrics=metrics,
+                clock=clock,
+                max_mib=settings.journal_max_mib,
+                events_keep_s=settings.events_keep_s,
+                sessions_keep_s=settings.sessions_keep_s,
+                new_epoch=new_epoch,
+            )
+        )
+        hub = Hub(journal, metrics, settings)
+        journal.on_commit(hub.tell)
+        bus = await stack.enter_async_context(_open_bus(settings, journal, metrics))
+        connectors = ConnectorRegistry(metrics)
+        daily = await stack.enter_async_context(_open_connector(settings, metrics))
+        connectors.register(daily)
+        await stack.enter_async_context(_open_watches(clock, daily))
+        deps = Deps(journal=journal, connectors=connectors, clock=clock, metrics=metrics, settings=settings)
+        service = await stack.enter_async_context(open_sessions(deps))
+        app = create_app(
+            WebDeps(
+                settings=settings,
+                service=service,
+                journal=journal,
+                hub=hub,
+                metrics=metrics,
+                keys=KeyRing(settings.api_keys),
+                clock=clock,
+                checks=lambda: [state.check(), journal.health(), bus.check(), daily.health()],
+                started_at=trio.current_time(),
+                stopping=lambda: state.stopping,
+            )
+        )
+        async with trio.open_nursery() as http:
+            url = await http.start(partial(serve, app, settings, stop=stop))
+            log.info("service started", extra={"url": url, "epoch": journal.epoch})
+            on_ready(Ready(url, bus.url))
+            await stop.wait()
+            log.info("service stopping")
+            state.stopping = True
+            hub.close()
+            await service.drain(settings.drain_s)
+    log.info("service stopped")
+
+
+async def _stop_on_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            if stop.is_set():
+                # Nothing that was answered is lost: the journal is durable at every instant.
+                os._exit(128 + number)
+            stop.set()
+
+
+@asynccontextmanager
+async def _open_connector(settings: Settings, metrics: Metrics) -> AsyncIterator[DailyConnector]:
+    if settings.daily_api_key is None or settings.daily_domain is None:
+        raise SettingsError("DAILY_API_KEY and DAILY_DOMAIN must both be set")
+    async with open_daily(
+        api_key=settings.daily_api_key,
+        domain=settings.daily_domain,
+        api_url=settings.daily_api_url,
+        timeout_s=settings.provider_timeout_s,
+        metrics=metrics,
+    ) as daily:
+        yield daily
+
+
+@asynccontextmanager
+async def _open_watches(clock: SystemClock, daily: DailyConnector) -> AsyncIterator[None]:
+    """Keep an eye on our clock and on the provider, whether or not a session does."""
+
+    async def look() -> None:
+        try:
+            await daily.check()
+        except ConnectorError as exc:
+            log.debug("provider check failed", extra={"error": str(exc)})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(clock.watch, daily.check)
+        nursery.start_soon(every, PROVIDER_CHECK_S, look)
+        try:
+            yield
+        finally:
+            nursery.cancel_scope.cancel(reason="the service is stopping")
+
+
+@asynccontextmanager
+async def _open_bus(settings: Settings, journal: SqliteJournal, metrics: Metrics) -> AsyncIterator[_Bus]:
+    yield _Bus(lambda: Check("nats", CheckStatus.OFF, "NATS_URL is not set"), None)
