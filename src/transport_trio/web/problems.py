@@ -41,6 +41,15 @@ class Refusal(TransportError):
         self.headers = dict(headers or {})
 
 
+class LengthsConflict(Refusal):
+    """Both length headers: whoever is between us may have read another body than we."""
+
+    code = "invalid_request"
+
+    def __init__(self) -> None:
+        super().__init__("Content-Length and Transfer-Encoding must not come together", {"Connection": "close"})
+
+
 class Unauthorized(Refusal):
     code = "unauthorized"
 
@@ -85,6 +94,7 @@ class UpgradeRequired(Refusal):
 
 STATUS: Mapping[type[TransportError], int] = {
     InvalidRequest: 400,
+    LengthsConflict: 400,
     UnknownProvider: 400,
     Unauthorized: 401,
     Forbidden: 403,

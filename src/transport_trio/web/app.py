@@ -1,0 +1,156 @@
+"""The application: routes, the checks before them, and every failure turned into a problem document."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import trio
+from quart import Response, request, websocket
+from quart.typing import ResponseTypes
+from quart.wrappers import Request as QuartRequest
+from quart.wrappers import Websocket
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+
+from transport_trio.errors import TransportError
+from transport_trio.metrics import Metrics
+from transport_trio.web.auth import require_caller
+from transport_trio.web.body import BODY_MAX_BYTES, Request, body_of, linger
+from transport_trio.web.deps import WebDeps
+from transport_trio.web.events import register_events
+from transport_trio.web.health import OPEN_PATHS, register_health
+from transport_trio.web.problems import (
+    LengthsConflict,
+    MethodNotAllowed,
+    UnknownPath,
+    internal_error,
+    problem,
+    problem_of,
+    status_of,
+)
+from transport_trio.web.sessions import register_sessions
+from transport_trio.web.socket import register_socket
+
+log = logging.getLogger(__name__)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNKNOWN_ROUTE = "unknown"
+HUNG_UP = "499"  # nginx's status, known to dashboards, for a client that did not wait for its answer
+
+
+class TransportApp(QuartTrio):
+    """Quart-Trio with bounded bodies, and each request counted by route template and status."""
+
+    request_class = Request
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(__name__, static_folder=None)
+        self.metrics = metrics
+        self.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
+        # A peer that does not read its answer is cut by web/connection.py, which sees whether it makes progress.
+        self.config["RESPONSE_TIMEOUT"] = None
+        self.url_map.merge_slashes = False  # `//health` is an unknown path and not a redirect
+
+    async def handle_request(self, request: QuartRequest) -> ResponseTypes:
+        """Answer the request, whatever happens in here; never raises but for a cancellation."""
+        began = trio.current_time()
+        status = HUNG_UP
+        try:
+            try:
+                response = await super().handle_request(request)
+            except Exception:
+                log.exception("request failed outside its handler")
+                response = internal_error()
+            status = str(response.status_code)
+            linger(response, request)
+            return response
+        finally:
+            method = request.method if request.method in METHODS else "other"
+            self._count(request, method, status)
+            self.metrics.http_seconds.labels(method, _route(request)).observe(trio.current_time() - began)
+
+    async def handle_websocket(self, websocket: Websocket) -> ResponseTypes | None:
+        """Likewise for an upgrade. One that was accepted is counted, as 101, when it ends."""
+        status = "101"
+        try:
+            response = await super().handle_websocket(websocket)
+            if response is not None:
+                status = str(response.status_code)
+            return response
+        finally:
+            self._count(websocket, "GET", status)
+
+    async def make_default_options_response(self) -> Response:
+        rule = request.url_rule
+        assert rule is not None
+        assert rule.methods is not None
+        return Response(status=204, headers={"Allow": ", ".join(sorted(rule.methods))})
+
+    def _count(self, asked: Any, method: str, status: str) -> None:
+        self.metrics.http_requests.labels(method, _route(asked), status).inc()
+
+
+def create_app(deps: WebDeps) -> QuartTrio:
+    """The service's application, all routes registered; it owns no tasks beyond its requests."""
+    app = TransportApp(deps.metrics)
+    _check_first(app, deps)
+    _answer_failures(app)
+    register_sessions(app, deps)
+    register_events(app, deps)
+    register_health(app, deps)
+    register_socket(app, deps)
+    return app
+
+
+def _check_first(app: QuartTrio, deps: WebDeps) -> None:
+    """What is checked before a handler runs, in the order of the contract: 401, 404, 405, 413."""
+
+    @app.before_request
+    async def check_request() -> None:
+        if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
+            # Proxies disagree about which one counts; that is how requests are smuggled past them.
+            raise LengthsConflict
+        if request.path not in OPEN_PATHS:
+            require_caller(deps.keys, request.headers.getlist("Authorization"))
+        if request.routing_exception is not None:
+            raise request.routing_exception
+        body_of(request).check_size()
+
+    @app.before_websocket
+    async def check_upgrade() -> None:
+        if websocket.routing_exception is not None:
+            require_caller(deps.keys, websocket.headers.getlist("Authorization"))
+
+    @app.after_request
+    async def forbid_storing(response: Response) -> Response:
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _answer_failures(app: QuartTrio) -> None:
+    @app.errorhandler(TransportError)
+    async def planned(error: TransportError) -> Response:
+        if status_of(error) is None:
+            return await unplanned(error)
+        return problem_of(error)
+
+    @app.errorhandler(HTTPException)
+    async def from_quart(error: HTTPException) -> Response:
+        if isinstance(error, WrongMethod):
+            return problem_of(MethodNotAllowed(request.method, error.valid_methods or ()))
+        if isinstance(error, NotFound):
+            return problem_of(UnknownPath("there is nothing at this path"))
+        status = error.code or 500
+        return problem("http_error", status, error.description or error.name)
+
+    @app.errorhandler(Exception)
+    async def unplanned(error: Exception) -> Response:
+        log.error("request failed", exc_info=error)
+        return internal_error()
+
+
+def _route(asked: Any) -> str:
+    """The route's template: a closed set, unlike the path."""
+    return str(asked.url_rule.rule) if asked.url_rule is not None else UNKNOWN_ROUTE
