@@ -18,6 +18,7 @@ from transport_trio.models import ParticipantConfig, RoomConfig, RoomPlan, Token
 from transport_trio.ports import TransportConnector
 from transport_trio.sandbox import SandboxHandle
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TIMEOUT_S = 5.0  # bounds a hanging test; no test waits for it
 
 

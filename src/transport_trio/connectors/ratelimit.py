@@ -53,10 +53,10 @@ class Lane:
         """Wait for the caller's turn, and hold a slot until the end of the block.
 
         Raises:
-            LineTooLong: the turn would come after `latest` (Trio's clock).
+            LineTooLong: the turn would not come before `latest` (Trio's clock).
             SlotsTaken: no request under way ended until `latest`.
         """
-        if (wait_s := self.expected_wait_s()) > latest - trio.current_time():
+        if (wait_s := self.expected_wait_s()) >= latest - trio.current_time():
             raise LineTooLong(wait_s)
         with trio.move_on_at(latest) as patience:
             await self._wait_for_turn()

@@ -36,7 +36,7 @@ from transport_trio.connectors.daily.reading import (
     parse_token,
 )
 from transport_trio.connectors.health import Health
-from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound, SettingsError
+from transport_trio.errors import ProviderRejected, ProviderUnreachable, RoomExists, RoomNotFound, SettingsError
 from transport_trio.metrics import Metrics
 from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
 
@@ -105,7 +105,7 @@ class DailyConnector:
         people = await self._people(room_name, None)
         if people.total > people.listed:
             # Whoever is not listed would be taken to have left.
-            people = await self._people(room_name, {"limit": str(people.total)})
+            people = await self._all_people(room_name, people.total)
         self._tell_oddities(room_name, people)
         return people.participants
 
@@ -133,6 +133,15 @@ class DailyConnector:
         return await self._client.call(
             PRESENCE, lambda answer: parse_people(answer.json, answer.at), room=room_name, params=params
         )
+
+    async def _all_people(self, room_name: str, total: int) -> People:
+        try:
+            return await self._people(room_name, {"limit": str(total)})
+        except ProviderRejected as exc:
+            if exc.status != HTTPStatus.BAD_REQUEST:
+                raise
+            # It is the limit that Daily refuses, not the room: better no news of it than half of the people.
+            raise ProviderUnreachable(PROVIDER, f"{PROVIDER} names only some of {total} people") from exc
 
     def _tell_oddities(self, room_name: str, people: People) -> None:
         missing = max(people.total - people.listed, 0)

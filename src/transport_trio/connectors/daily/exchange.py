@@ -53,7 +53,9 @@ class Exchange:
             raise _lost(op, sent=sent) from exc
 
     def _late(self, op: Operation, *, sent: bool) -> Failed:
-        message = f"{PROVIDER} did not answer {op.name} within {self.timeout_s:g} s"
+        message = f"no connection to {PROVIDER} could be made in time"
+        if sent:
+            message = f"{PROVIDER} did not answer {op.name} within {self.timeout_s:g} s"
         in_doubt = sent and not op.repeatable
         return Failed("timeout", ProviderTimeout(PROVIDER, message, in_doubt=in_doubt), again=not in_doubt)
 
@@ -90,7 +92,9 @@ async def open_exchange(
             "Accept": "application/json",
             "User-Agent": f"transport-trio/{__version__}",
         },
-        timeout=timeout_s,
+        # Half for the connection and half for TLS: when the limit around all of it strikes in the middle of a
+        # handshake, httpcore leaves the socket to the garbage collector.
+        timeout=httpx.Timeout(timeout_s, connect=timeout_s / 2),
         limits=httpx.Limits(
             max_connections=connections_max,
             max_keepalive_connections=connections_max,
