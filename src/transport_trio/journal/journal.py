@@ -70,8 +70,6 @@ class SqliteJournal:
         return epoch
 
     async def get(self, session_id: str) -> Session | None:
-        if not session_id.isascii():
-            return None  # lone surrogates are no SQL text; ours are UUIDs
         return await self._pool.ask(partial(sqlite_reader.get, session_id=session_id))
 
     async def sessions(self, query: SessionQuery) -> SessionPage:

@@ -24,7 +24,14 @@ EventRow = tuple[int, str, str, int, bytes]
 _EVENT = "SELECT id, session_id, type, time, body FROM events"
 
 
+def _storable(session_ids: Iterable[str]) -> list[str]:
+    """Those that can be in the database: lone surrogates are no SQL text, and ours are UUIDs."""
+    return [session_id for session_id in session_ids if session_id.isascii()]
+
+
 def get(db: sqlite3.Connection, session_id: str) -> Session | None:
+    if not _storable([session_id]):
+        return None
     with disk_errors():
         row = db.execute("SELECT body FROM sessions WHERE id = ?", (session_id,)).fetchone()
     return codec.session_from(row[0]) if row else None
@@ -88,7 +95,7 @@ def _candidates(
     """The events to look at, in id order, and the id up to which these are all."""
     if session_ids is not None and len(session_ids) <= FEW_SESSIONS:
         of_one = f"{_EVENT} WHERE session_id = ? AND id > ? AND id <= ? ORDER BY id"
-        return head, heapq.merge(*(db.execute(of_one, (wanted, after, head)) for wanted in session_ids))
+        return head, heapq.merge(*(db.execute(of_one, (wanted, after, head)) for wanted in _storable(session_ids)))
     until = min(after + SCAN_EVENTS, head)
     rows: Iterator[EventRow] = db.execute(f"{_EVENT} WHERE id > ? AND id <= ? ORDER BY id", (after, until))
     if session_ids is not None:
@@ -103,7 +110,8 @@ def snapshot(db: sqlite3.Connection, session_ids: frozenset[str] | None) -> Snap
         if session_ids is None:
             rows = db.execute(live).fetchall()
         else:
-            rows = [row for wanted in session_ids for row in db.execute(f"{live} AND id = ?", (wanted,))]
+            one = f"{live} AND id = ?"
+            rows = [row for wanted in _storable(session_ids) for row in db.execute(one, (wanted,))]
     rows.sort()
     return Snapshot(sessions=tuple(codec.session_from(body) for _, body in rows), last_event_id=seq[0] if seq else 0)
 
