@@ -29,6 +29,13 @@ AFTERWARDS = frozenset({"lost_response", "cut_body", "garbage", "wrong_types", "
 EITHER = frozenset({"delay", "error", "hang_up"})
 PRESENCE_ONLY = frozenset({"empty_presence"})
 PRESENCE_OPERATIONS = frozenset({"all_presence", "room_presence"})
+OPERATIONS = PRESENCE_OPERATIONS | {
+    *("get_domain", "update_domain"),
+    *("list_rooms", "create_room", "get_room", "update_room", "delete_room"),
+    *("batch_create_rooms", "batch_delete_rooms"),
+    *("create_meeting_token", "get_meeting_token"),
+    *("eject", "not_simulated"),
+}
 MAX_FAULTS = 100
 MAX_COUNT = 1_000_000
 MAX_SECONDS = 86400
@@ -44,12 +51,17 @@ def _number(low: float, high: float, *, integer: bool = False) -> Callable[[Any,
     return validate
 
 
+def _known_operation(_fault: Any, _attribute: Any, value: Any) -> None:
+    if value not in OPERATIONS:
+        raise ValueError(f"there is no operation {value!r}; there are {', '.join(sorted(OPERATIONS))}")
+
+
 @attrs.frozen(kw_only=True)
 class Fault:
     """One thing that goes wrong. Without `operation` for every one, without `count` until it is taken back."""
 
     kind: FaultKind = attrs.field(validator=in_(KINDS))
-    operation: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    operation: str | None = attrs.field(default=None, validator=optional(_known_operation))
     count: int | None = attrs.field(default=None, validator=optional(_number(1, MAX_COUNT, integer=True)))
     chance: float = attrs.field(default=1.0, validator=_number(0, 1))
     for_s: float | None = attrs.field(default=None, validator=optional(_number(0, MAX_SECONDS)))

@@ -12,10 +12,10 @@ class Outage:
 
     def __init__(self) -> None:
         self._begun = trio.Event()
-        self._for_s = 0.0
+        self.for_s = 0.0
 
     def begin(self, for_s: float) -> None:
-        self._for_s = for_s
+        self.for_s = for_s
         self._begun.set()
 
     async def wait_begun(self) -> None:
@@ -23,6 +23,3 @@ class Outage:
 
     def end(self) -> None:
         self._begun = trio.Event()
-
-    async def sleep(self) -> None:
-        await trio.sleep(self._for_s)

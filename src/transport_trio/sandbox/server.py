@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 import trio
@@ -23,6 +23,7 @@ from transport_trio.sandbox.outage import Outage
 
 MAX_BODY_BYTES = 2 * 1024 * 1024  # a batch of 1000 rooms fits
 HANG_UP_S = 0.5  # for answers under way when an outage begins
+LET_GO_S = 5.0  # closing a listener takes a moment
 BACKLOG = 512
 
 log = logging.getLogger(__name__)
@@ -45,19 +46,31 @@ async def serve_sandbox(
     app = Edge(_build_app(sandbox, outage), sandbox.now)
     port = config.port
     while True:
-        with _bound(config.host, port) as listener:
-            port = listener.getsockname()[1]
-            url = _url(config.host, port)
+        listener = _bound(config.host, port)
+        port = listener.getsockname()[1]
+        url = _url(config.host, port)
+        with ExitStack() as kept:
             async with trio.open_nursery() as nursery:
                 run = partial(serve, app, _hypercorn(listener), shutdown_trigger=outage.wait_begun)
                 await nursery.start(run)
                 log.info("sandbox listening", extra={"url": url})
                 task_status.started(url)
                 task_status = trio.TASK_STATUS_IGNORED
-        log.info("sandbox unreachable", extra={"url": url})
-        with _bound(config.host, port):  # not listening, but nobody else can take the port
-            await outage.sleep()
+                await outage.wait_begun()
+                kept.enter_context(await _keep_port(config.host, port))
+                log.info("sandbox unreachable", extra={"url": url, "for_s": outage.for_s})
+                await trio.sleep(outage.for_s)
         outage.end()
+
+
+async def _keep_port(host: str, port: int) -> socket.socket:
+    """A socket that does not listen but keeps others off the port, as soon as Hypercorn has let go of it."""
+    with trio.fail_after(LET_GO_S):
+        while True:
+            try:
+                return _bound(host, port)
+            except OSError:
+                await trio.sleep(0.001)
 
 
 def _build_app(sandbox: Sandbox, outage: Outage) -> QuartTrio:
@@ -72,18 +85,20 @@ def _build_app(sandbox: Sandbox, outage: Outage) -> QuartTrio:
     return app
 
 
-@contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+def _bound(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-        yield sock
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _hypercorn(listener: socket.socket) -> Config:
     config = Config()
-    # Hypercorn closes what it is given, so it gets a duplicate.
-    config.bind = [f"fd://{listener.dup().detach()}"]
+    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn closes it
     config.backlog = BACKLOG
     config.graceful_timeout = HANG_UP_S
     config.include_server_header = False
