@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import attrs
 import trio
-from fakes_hub import Rig
 from hypercorn.config import Config
 from hypercorn.trio import serve
 from quart import Response
 from quart_trio import QuartTrio
 
+from fakes_hub import Rig
 from transport_trio.errors import TransportError
 from transport_trio.hub import Hub
 from transport_trio.metrics import Metrics
@@ -55,7 +55,7 @@ class Served(Rig):
 
     async def until_listeners(self, count: int) -> None:
         """Wait until the hub has this many listeners."""
-        while self.hub.statistics().listeners != count:
+        while self.hub.statistics().listeners != count:  # noqa: ASYNC110 -- the hub tells nobody who leaves
             await trio.sleep(0.005)
 
 
@@ -104,8 +104,15 @@ class Peer:
         self.buffer = b""
         self.head = ""
 
-    async def upgrade(self, target: str = "/ws", headers: Sequence[str] = (), host: str = "localhost") -> int:
+    async def upgrade(self, target: str = "/ws", headers: Sequence[str] = (), *, host: str = "localhost") -> int:
         """Ask for the upgrade and return the status."""
+        await self.ask(target, headers, host=host)
+        return await self.answer()
+
+    async def ask(
+        self, target: str = "/ws", headers: Sequence[str] = (), *, host: str = "localhost", extra: bytes = b""
+    ) -> None:
+        """Ask for the upgrade, with `extra` right behind."""
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
             f"GET {target} HTTP/1.1",
@@ -116,12 +123,20 @@ class Peer:
             "Sec-WebSocket-Version: 13",
             *headers,
         ]
-        await self.stream.send_all(("\r\n".join(lines) + "\r\n\r\n").encode())
+        await self.stream.send_all(("\r\n".join(lines) + "\r\n\r\n").encode() + extra)
+
+    async def answer(self) -> int:
+        """The status of the answer; what follows its head stays in the buffer."""
         while b"\r\n\r\n" not in self.buffer:
             await self._more()
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
         self.head = head.decode()
         return int(self.head.split()[1])
+
+    def reset(self) -> None:
+        """Vanish without a goodbye."""
+        self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.stream.socket.close()
 
     async def rest(self) -> bytes:
         """Everything up to the end of the stream."""

@@ -5,25 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import re
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from transport_trio.errors import InvalidRequest
-from transport_trio.events import EventType
 from transport_trio.hub import Filter, Subscription
 from transport_trio.web.auth import bearer
+from transport_trio.web.query import Values, event_id, event_types, one, parse_query, short_text, switch
 from transport_trio.wire.socket import SESSION_ID_MAX_CHARS
 
 SUBPROTOCOL = "transport.v1"
 KEY_SUBPROTOCOL = "transport.key."
 QUERY_KEYS = ("session_id", "types", "after", "epoch", "snapshot", "token")
 SESSION_IDS_MAX = 1000
-EPOCH_MAX_CHARS = 128
-EVENT_ID_MAX = 2**63 - 1  # what the journal can count to
-
-T = TypeVar("T")
 
 
 # --- the key
@@ -105,66 +99,21 @@ def subscription(query_string: bytes) -> Subscription:
     Raises:
         InvalidRequest: a key is unknown or given twice, or a value makes no sense.
     """
-    query = _parse_query(query_string)
-    session_ids = query.get("session_id")
-    if session_ids is not None:
-        if len(session_ids) > SESSION_IDS_MAX:
-            raise InvalidRequest(("session_id", f"is given more than {SESSION_IDS_MAX} times"))
-        if not all(0 < len(session_id) <= SESSION_ID_MAX_CHARS for session_id in session_ids):
-            raise InvalidRequest(("session_id", f"must have 1 to {SESSION_ID_MAX_CHARS} characters"))
+    query = parse_query(query_string, QUERY_KEYS, repeatable=("session_id",))
     return Subscription(
-        filter=Filter(None if session_ids is None else frozenset(session_ids), _one(query, "types", _types)),
-        after=_one(query, "after", _event_id),
-        epoch=_one(query, "epoch", _epoch),
-        snapshot=_one(query, "snapshot", _switch) or False,
+        filter=Filter(_session_ids(query), one(query, "types", event_types)),
+        after=one(query, "after", event_id),
+        epoch=one(query, "epoch", short_text),
+        snapshot=one(query, "snapshot", switch) or False,
     )
 
 
-def _parse_query(query: bytes) -> dict[str, list[str]]:
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, encoding="utf-8", errors="strict")
-    except ValueError:
-        raise InvalidRequest(("query", "is not valid percent-encoded UTF-8")) from None
-    values: dict[str, list[str]] = {}
-    for key, value in pairs:
-        if key not in QUERY_KEYS:
-            raise InvalidRequest((key, f"is not known; known are {', '.join(QUERY_KEYS)}"))
-        values.setdefault(key, []).append(value)
-    for key, given in values.items():
-        if len(given) > 1 and key != "session_id":
-            raise InvalidRequest((key, "is given more than once"))
-    return values
-
-
-def _one(query: dict[str, list[str]], key: str, parse: Callable[[str], T]) -> T | None:
-    if key not in query:
+def _session_ids(query: Values) -> frozenset[str] | None:
+    if "session_id" not in query:
         return None
-    try:
-        return parse(query[key][0])
-    except ValueError as exc:
-        raise InvalidRequest((key, str(exc))) from None
-
-
-def _types(text: str) -> frozenset[EventType]:
-    try:
-        return frozenset(EventType(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"must be a comma-separated list of {', '.join(EventType)}") from None
-
-
-def _event_id(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,19}", text) or int(text) > EVENT_ID_MAX:
-        raise ValueError("must be the id of an event: a whole number, 0 or more")
-    return int(text)
-
-
-def _epoch(text: str) -> str:
-    if not 0 < len(text) <= EPOCH_MAX_CHARS:
-        raise ValueError(f"must have 1 to {EPOCH_MAX_CHARS} characters")
-    return text
-
-
-def _switch(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ValueError("must be true or false")
-    return text == "true"
+    session_ids = frozenset(query["session_id"])
+    if len(session_ids) > SESSION_IDS_MAX:
+        raise InvalidRequest(("session_id", f"is given for more than {SESSION_IDS_MAX} sessions"))
+    if not all(1 <= len(session_id) <= SESSION_ID_MAX_CHARS for session_id in session_ids):
+        raise InvalidRequest(("session_id", f"must have 1 to {SESSION_ID_MAX_CHARS} characters"))
+    return session_ids

@@ -4,6 +4,7 @@ Held to Hypercorn 0.18 and wsproto 1, and to the attributes that tests/socket/te
 original, this stream
 
 - negotiates no extensions: compression costs 100 KiB per listener;
+- refuses data that comes before the upgrade without stumbling over its own handler;
 - hands every incoming message to the handler directly, pings included, and stamps the arrival of each frame;
 - counts a message's bytes, not its characters, and keeps nothing of a message that is too large;
 - writes unshielded, so that a peer that stops reading holds neither its handler nor a stop, and can cut such a peer.
@@ -18,12 +19,12 @@ from dataclasses import replace
 from typing import Any
 
 import attrs
-import hypercorn.protocol.h2
 import hypercorn.protocol.h11
 import trio
-from hypercorn.protocol.events import Data, Event, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import ASGISendEvent
 from hypercorn.typing import ConnectionState as HypercornState
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, TextMessage
@@ -55,8 +56,7 @@ Incoming = str | Binary | PeerPing | Close
 
 def install() -> None:
     """Have Hypercorn, in this process, use our stream for WebSockets."""
-    for protocol in (hypercorn.protocol.h11, hypercorn.protocol.h2):
-        vars(protocol)["WSStream"] = ListenerStream
+    vars(hypercorn.protocol.h11)["WSStream"] = ListenerStream
 
 
 class ListenerStream(WSStream):
@@ -71,6 +71,7 @@ class ListenerStream(WSStream):
         self._pieces = 0
         self._overflowed = False
         self._broken = False
+        self._answered = False
 
     # --- what comes in; runs in the task that reads from the connection
 
@@ -78,8 +79,17 @@ class ListenerStream(WSStream):
         if isinstance(event, Request):
             headers = [(name, value) for name, value in event.headers if name.lower() != b"sec-websocket-extensions"]
             event = replace(event, headers=headers, state=HypercornState({**event.state, SCOPE_KEY: self}))
-        if not self._broken or isinstance(event, StreamClosed):
+        if isinstance(event, Body | Data) and not (self.closed or self.handshake.accepted):
+            await self._refuse_early_data()
+        elif not self._broken or isinstance(event, StreamClosed):
             await super().handle(event)
+
+    async def _refuse_early_data(self) -> None:
+        """Data before the upgrade is no valid upgrade, unless it crosses a refusal that is on its way."""
+        if not self._answered:
+            self.closed = True  # from here on the handler talks to nobody
+            await self._send_error_response(400)
+            await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
@@ -126,6 +136,10 @@ class ListenerStream(WSStream):
 
     # --- what goes out; runs in the handler's task
 
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        self._answered = True
+        await super().app_send(message)
+
     async def write(self, frames: bytes) -> bool:
         """Send whole frames; False when the peer has gone, or is going.
 
@@ -145,9 +159,6 @@ class ListenerStream(WSStream):
         return await self._write(bytes(frame))
 
     async def _write(self, data: bytes) -> bool:
-        if self.handshake.http_version == "2":
-            await self.send(Data(stream_id=self.stream_id, data=data))
-            return True
         server = self._server
         try:
             async with server.send_lock:

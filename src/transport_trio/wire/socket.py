@@ -151,8 +151,12 @@ def text_frame(body: bytes) -> bytes:
 
 
 def ping_frame(last_event_id: int) -> bytes:
-    """A heartbeat: our `ping` message, and the RFC 6455 ping that every client library answers by itself."""
-    return text_frame(ping(last_event_id)) + _frame(PING, b"")
+    """A heartbeat: the RFC 6455 ping that every client library answers by itself, and our `ping` message.
+
+    In this order: a client that hangs up on reading our message would else find a ping behind its own close frame,
+    which trio-websocket 0.12 does not bear.
+    """
+    return _frame(PING, b"") + text_frame(ping(last_event_id))
 
 
 def pong_frame(payload: bytes) -> bytes:
