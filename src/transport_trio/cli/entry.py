@@ -26,6 +26,10 @@ COMMANDS = {
 }
 
 
+class _PipeClosed(Exception):
+    """Nobody reads our output any more. Click would make an exit code 1 of the plain BrokenPipeError."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their own names, loaded when they are called."""
 
@@ -38,6 +42,12 @@ class LazyGroup(click.Group):
         command = getattr(import_module(f"transport_trio.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise _PipeClosed from exc
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -76,7 +86,7 @@ def run(command: click.Command, args: list[str] | None) -> int:
         if group.split(KeyboardInterrupt)[1] is not None:
             raise
         return INTERRUPTED
-    except BrokenPipeError:
+    except (_PipeClosed, BrokenPipeError):
         # The reader of our pipe has had enough (`watch --json | head`): that is success. What is still buffered
         # goes nowhere, or Python would complain about the pipe once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -13,23 +14,17 @@ from trio_websocket import (
     CloseReason,
     ConnectionClosed,
     ConnectionRejected,
-    ConnectionTimeout,
-    HandshakeError,
     WebSocketConnection,
-    open_websocket_url,
+    wrap_client_stream,
 )
 
+from transport_trio.cli.dial import Stream, open_stream, reason_of
+from transport_trio.cli.failures import leaves
 from transport_trio.cli.position import Position
 from transport_trio.cli.problems import ServiceFailure, refused, unreachable
 from transport_trio.cli.target import Target
 
-CONNECT_S = 5.0
-DISCONNECT_S = 1.0
-WELCOME_S = 10.0
 MESSAGE_MAX_BYTES = 1024 * 1024  # a snapshot's frame has at most 256 KiB
-FIRST_DELAY_S = 0.5
-LAST_DELAY_S = 15.0
-STEADY_S = 10.0  # a connection that lasted this long was a good one: the next loss starts with a short wait again
 SILENT_BEATS = 3  # as the service holds it with its listeners
 # A new connection would end the same way.
 FINAL_CLOSES = {4400: "the service did not understand this command", 4401: "the service has withdrawn the API key"}
@@ -42,6 +37,21 @@ class _Lost(Exception):
 
 
 @attrs.frozen(kw_only=True)
+class Patience:
+    """How long a follower waits for what."""
+
+    connect_s: float = 5.0
+    welcome_s: float = 10.0
+    first_delay_s: float = 0.5
+    last_delay_s: float = 15.0
+    steady_s: float = 10.0  # a connection that lasted this long was a good one: its loss counts as the first
+
+    def delay_s(self, losses: int) -> float:
+        """The longest wait before the next connection after so many losses in a row."""
+        return float(min(self.first_delay_s * 2 ** min(losses - 1, 10), self.last_delay_s))
+
+
+@attrs.frozen(kw_only=True)
 class Follower:
     """`tell` gets every message as it comes, `notice` what a person should know of the connection."""
 
@@ -50,6 +60,7 @@ class Follower:
     filter_query: Sequence[tuple[str, str]] = ()
     tell: Callable[[Mapping[str, Any]], None]
     notice: Callable[[str], None]
+    patience: Patience = attrs.field(factory=Patience)
 
     async def run(self) -> NoReturn:
         """Follow until cancelled.
@@ -57,7 +68,7 @@ class Follower:
         Raises:
             ServiceFailure: the first connection failed, or the service refuses us for good.
         """
-        delay_s = FIRST_DELAY_S
+        losses = 0
         while True:
             started = trio.current_time()
             try:
@@ -66,44 +77,62 @@ class Follower:
                 if not self.position.welcomed:
                     raise ServiceFailure(str(lost)) from lost
                 reason = str(lost).partition("\n")[0]
-            if trio.current_time() - started >= STEADY_S:
-                delay_s = FIRST_DELAY_S
-            wait_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads reconnects, keeps no secret
+            losses = 1 if trio.current_time() - started >= self.patience.steady_s else losses + 1
+            wait_s = self.patience.delay_s(losses) * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads reconnects
             self.notice(f"{reason}; trying again in {wait_s:.1f} s")
             await trio.sleep(wait_s)
-            delay_s = min(delay_s * 2, LAST_DELAY_S)
 
     async def _connect_and_tell(self) -> NoReturn:
-        query = [*self.filter_query, *self.position.query()]
         try:
-            async with open_websocket_url(
-                self.target.socket_url(query),
-                self.target.tls(),
+            async with open_stream(self.target, within_s=self.patience.connect_s) as stream:
+                failure = await self._failure_of(stream)
+        except OSError as exc:
+            raise _Lost(unreachable(self.target.url, reason_of(exc))) from exc
+        raise failure
+
+    async def _failure_of(self, stream: Stream) -> Exception:
+        """Speak over the stream for as long as that works; gives what ended it, outside of any group."""
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    socket = await self._upgrade(nursery, stream)
+                    await self._tell_all(socket)
+                except ConnectionClosed as exc:
+                    failure = _closing(exc.reason)
+                except (ServiceFailure, BrokenPipeError, _Lost) as exc:
+                    failure = exc
+                nursery.cancel_scope.cancel(reason="the connection is of no more use")
+        except ExceptionGroup as group:
+            # The library's reader raises it beside us.
+            rejections, bugs = group.split(ConnectionRejected)
+            if rejections is None or bugs is not None:
+                raise
+            failure = next(_rejection(leaf) for leaf in leaves(rejections) if isinstance(leaf, ConnectionRejected))
+        return failure
+
+    async def _upgrade(self, nursery: trio.Nursery, stream: Stream) -> WebSocketConnection:
+        url = urlsplit(self.target.socket_url([*self.filter_query, *self.position.query()]))
+        with trio.move_on_after(self.patience.connect_s):
+            socket: WebSocketConnection = await wrap_client_stream(
+                nursery,
+                stream,
+                url.netloc,
+                f"{url.path}?{url.query}",
                 extra_headers=[(name.encode(), value.encode()) for name, value in self.target.headers.items()],
                 max_message_size=MESSAGE_MAX_BYTES,
-                connect_timeout=CONNECT_S,
-                disconnect_timeout=DISCONNECT_S,
-            ) as socket:
-                await self._tell_all(socket)
-        except ConnectionRejected as exc:
-            raise _rejection(exc) from exc
-        except ConnectionClosed as exc:
-            raise _closing(exc.reason) from exc
-        except ConnectionTimeout as exc:
-            raise _Lost(
-                f"{self.target.url} gave no WebSocket answer within {CONNECT_S:g} s; is it this service, and with "
-                "https, is its certificate trusted here?"
-            ) from exc
-        except HandshakeError as exc:
-            raise _Lost(unreachable(self.target.url, exc.__cause__ or exc)) from exc
-        except trio.TooSlowError as exc:
-            raise _Lost("the service has fallen silent") from exc
+            )
+            return socket
+        raise _Lost(
+            f"{self.target.url} gave no WebSocket answer within {self.patience.connect_s:g} s; is it this service?"
+        )
 
     async def _tell_all(self, socket: WebSocketConnection) -> NoReturn:
-        silence_s = WELCOME_S
+        silence_s = self.patience.welcome_s
         while True:
-            with trio.fail_after(silence_s):
+            with trio.move_on_after(silence_s) as silence:
                 message = _message(await socket.get_message())
+            if silence.cancelled_caught:
+                raise _Lost("the service has fallen silent")
             match message:
                 case {"type": "welcome", "heartbeat_s": int() | float() as heartbeat_s}:
                     silence_s = max(SILENT_BEATS * heartbeat_s, 1.0)

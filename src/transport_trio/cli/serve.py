@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from functools import partial
 from types import FrameType
-from typing import Any
 
 import click
 
+from transport_trio import logs
 from transport_trio.cli.failures import SettingsFailure, readable
 from transport_trio.errors import SettingsError
 from transport_trio.settings import Settings, describe
@@ -18,6 +17,15 @@ WITHOUT_ACCOUNT = (
     "{missing} not set: give DAILY_API_KEY and DAILY_DOMAIN of your Daily account, "
     "or run `transport-trio serve --sandbox`, which needs none"
 )
+
+
+# The sandbox forgets at its end and its people stay for seconds: a folder of its own, and a livelier beat.
+SANDBOX_DEFAULTS = {
+    "NATS_URL": "embedded",
+    "DATA_DIR": "data/sandbox",
+    "PRESENCE_POLL_S": "2",
+    "PRESENCE_CONFIRM_S": "4",
+}
 
 
 class ServeCommand(click.Command):
@@ -46,17 +54,18 @@ def serve(sandbox: bool, new_epoch: bool) -> None:
     """Run the service until SIGTERM or Ctrl-C; a second signal ends it at once.
 
     A stop in order ends with exit code 0, a wrong setting with 2, anything else that hinders the service with 1.
+
+    With --sandbox the defaults are NATS_URL=embedded, DATA_DIR=data/sandbox, and quick looks into the rooms.
     """
-    # As the first process of a container we would not hear SIGTERM before the service listens for it.
+    # As the first process of a container we are deaf to SIGTERM until somebody handles it; the runtime does so later.
     signal.signal(signal.SIGTERM, _stop_before_start)
     settings = _settings(sandbox=sandbox)
-
-    import trio
-
-    from transport_trio.runtime import run
-
+    logs.configure(settings.log_level, settings.log_format)
     try:
-        trio.run(partial(run, settings, sandbox=sandbox, new_epoch=new_epoch))
+        # Loaded after the settings are known to be right: a typing error is answered at once.
+        from transport_trio.cli.service import run_service
+
+        run_service(settings, sandbox=sandbox, new_epoch=new_epoch)
     except Exception as exc:
         failure = readable(exc, address=f"{settings.host}:{settings.port}")
         if failure is None:
@@ -65,8 +74,10 @@ def serve(sandbox: bool, new_epoch: bool) -> None:
 
 
 def _settings(*, sandbox: bool) -> Settings:
+    defaults = SANDBOX_DEFAULTS if sandbox else {}
     try:
-        settings = Settings.from_environ(os.environ)
+        # An empty variable counts as unset, so it takes no default away.
+        settings = Settings.from_environ({**defaults, **{name: text for name, text in os.environ.items() if text}})
     except SettingsError as exc:
         raise SettingsFailure(str(exc)) from exc
     missing = [name for name in ("daily_api_key", "daily_domain") if getattr(settings, name) is None]
@@ -76,5 +87,5 @@ def _settings(*, sandbox: bool) -> Settings:
     return settings
 
 
-def _stop_before_start(signum: int, _frame: FrameType | None) -> Any:
+def _stop_before_start(signum: int, _frame: FrameType | None) -> None:
     os._exit(128 + signum)

@@ -22,6 +22,10 @@ class Target:
     api_key: str | None = attrs.field(default=None, repr=False)
 
     @property
+    def is_secure(self) -> bool:
+        return self.url.startswith("https:")
+
+    @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 

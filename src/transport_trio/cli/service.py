@@ -1,0 +1,53 @@
+"""The service as `serve` runs it: the runtime, with the sandbox behind it where that is wanted."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import attrs
+import click
+import trio
+
+from transport_trio.cli.banner import banner, program_name
+from transport_trio.runtime import Ready, run
+from transport_trio.sandbox import SandboxConfig, serve_sandbox
+from transport_trio.settings import Settings
+
+
+def run_service(settings: Settings, *, sandbox: bool, new_epoch: bool) -> None:
+    """Run until a signal stops the service; raises what `transport_trio.runtime.run` does, perhaps in a group."""
+    trio.run(_with_sandbox if sandbox else _alone, settings, new_epoch)
+
+
+async def _alone(settings: Settings, new_epoch: bool) -> None:
+    # In a container the log line of the start says the same, in the log's own format.
+    show = partial(_show, settings, None) if sys.stdout.isatty() else _say_nothing
+    await run(settings, new_epoch=new_epoch, on_ready=show)
+
+
+async def _with_sandbox(settings: Settings, new_epoch: bool) -> None:
+    config = SandboxConfig(people=True)
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(serve_sandbox, config)
+        settings = attrs.evolve(
+            settings, daily_api_key=config.api_key, daily_domain=config.domain, daily_api_url=f"{url}/v1"
+        )
+        await run(settings, new_epoch=new_epoch, on_ready=partial(_show, settings, url))
+        nursery.cancel_scope.cancel(reason="the service has stopped")
+
+
+def _show(settings: Settings, sandbox_url: str | None, ready: Ready) -> None:
+    click.echo(
+        banner(
+            url=ready.url,
+            needs_key=bool(settings.api_keys),
+            nats_url=ready.nats_url,
+            sandbox_url=sandbox_url,
+            program=program_name(sys.argv),
+        )
+    )
+
+
+def _say_nothing(_ready: Ready) -> None:
+    """Nobody is there to read it."""
