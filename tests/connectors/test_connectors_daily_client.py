@@ -110,7 +110,7 @@ def bench(metrics: Metrics) -> Callable[..., Bench]:
             metrics=metrics,
             limits=limits,
             secret="a-secret-of-some-length",
-            backoff=Backoff(base_s=0.5, max_s=8.0),
+            backoff=Backoff(base_s=1.0, max_s=8.0),
             jitter=Longest(),  # type: ignore[arg-type]
         )
         return Bench(exchange, metrics, client)

@@ -18,7 +18,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 @given(failures=st.integers(1, 10_000), seed=st.integers())
 def test_backoff_grows_to_its_maximum_and_is_jittered_in_full(failures: int, seed: int) -> None:
     backoff = Backoff(base_s=0.5, max_s=8.0)
-    ceiling_s = min(0.5 * 2 ** min(failures, 10), 8.0)
+    ceiling_s = min(0.5 * 2 ** min(failures - 1, 10), 8.0)
     waits = [backoff.delay_s(failures, random.Random(seed + n)) for n in range(50)]
     assert all(0 <= wait_s <= ceiling_s for wait_s in waits)
     assert min(waits) < ceiling_s / 2 < max(waits)

@@ -22,7 +22,7 @@ class Backoff:
 
     def delay_s(self, failures: int, jitter: random.Random) -> float:
         """The wait after the given number of failures in a row (1: the first)."""
-        return jitter.uniform(0.0, min(self.base_s * 2.0 ** min(failures, 30), self.max_s))
+        return jitter.uniform(0.0, min(self.base_s * 2.0 ** min(failures - 1, 30), self.max_s))
 
 
 def parse_http_date(text: str | None) -> datetime | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -64,16 +63,17 @@ class DailyClient:
             ConnectorError: its other kinds; `in_doubt` when an unrepeatable request may have taken effect.
         """
         latest = trio.current_time() + PATIENCE * self.exchange.timeout_s
-        for failures in itertools.count(1):
+        failures = 0
+        while True:
             try:
                 async with self._turn(op, latest):
                     value = await self._attempt(op, read, room, body, params)
             except Failed as failed:
+                failures += 1
                 await self._again_or_raise(op, failed, failures, latest)
             else:
                 self.health.well()
                 return value
-        raise AssertionError("count() ends")
 
     @asynccontextmanager
     async def _turn(self, op: Operation, latest: float) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,10 +42,11 @@ class Exchange:
             nonlocal sent
             sent = sent or name.endswith(SENDING)
 
+        request = self.http.build_request(op.method, path, json=body, params=params, extensions={"trace": on_event})
+        request.stream = _Body(request.content)
         try:
             with trio.fail_after(self.timeout_s):
-                request = self.http.stream(op.method, path, json=body, params=params, extensions={"trace": on_event})
-                async with request as response:
+                async with aclosing(await self.http.send(request, stream=True)) as response:
                     return await _receive(op, response)
         except (trio.TooSlowError, httpx.TimeoutException) as exc:
             raise self._late(op, sent=sent) from exc
@@ -70,14 +71,35 @@ def _lost(op: Operation, *, sent: bool) -> Failed:
 
 async def _receive(op: Operation, response: httpx.Response) -> Answer:
     content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
+    try:
+        async for chunk in response.aiter_raw():
+            content += chunk
+            if len(content) > ANSWER_MAX_BYTES:
+                # Not `break`: that would leave httpx's generators to the garbage collector. The next read fails.
+                await response.aclose()
+    except httpx.RequestError as exc:
         if len(content) > ANSWER_MAX_BYTES:
-            raise broken(op, "it does not end")
+            raise broken(op, "it does not end") from exc
+        raise
     headers = response.headers
     return Answer.of(
         response.status_code, bytes(content), headers.get("date"), headers.get("retry-after"), datetime.now(UTC)
     )
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body, sent once. httpx's own is a generator that a cancelled request leaves unfinished."""
+
+    def __init__(self, content: bytes) -> None:
+        self._parts = [content]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            raise StopAsyncIteration
+        return self._parts.pop()
 
 
 @asynccontextmanager
@@ -90,6 +112,8 @@ async def open_exchange(
         headers={
             "Authorization": f"Bearer {api_key}",
             "Accept": "application/json",
+            # Answers are small; uncompressed, their size is known while they come.
+            "Accept-Encoding": "identity",
             "User-Agent": f"transport-trio/{__version__}",
         },
         # Half for the connection and half for TLS: when the limit around all of it strikes in the middle of a
