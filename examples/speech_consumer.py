@@ -25,8 +25,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
 EVENTS = ("participant_joined", "participant_left", "session_ended")
-FETCH_S = 5.0  # one long poll; a lost connection is noticed by then at the latest
-RETRY_S = 2.0
+FETCH_S = 2.0  # one long poll; what happens to consumer or connection is noticed by then
+RETRY_S = 1.0
 GOODBYE_S = 5.0
 
 TABLES = """
@@ -95,6 +95,7 @@ async def handle(message: Msg, recognisers: Recognisers, options: argparse.Names
     if recognisers.knows(source, event_id):
         say(f"event {event_id} had its effect before")
     else:
+        say(f"event {event_id}: {event.get('type')}")
         async with kept_ours(message, options.ack_wait_s):
             await asyncio.sleep(options.work_s)  # a real service loads a model or opens an audio track here
         # SQLite answers in milliseconds; a database over the network would be awaited.
@@ -159,10 +160,18 @@ async def run(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
+    told = ""
+
     async def complain(exc: Exception) -> None:
-        say(f"NATS: {exc or type(exc).__name__}")
+        nonlocal told
+        text = str(exc) or type(exc).__name__
+        if text != told:  # not once a second while the server is away
+            say(f"NATS: {text}")
+        told = text
 
     async def reconnected() -> None:
+        nonlocal told
+        told = ""
         say("NATS: connected again")
 
     # Waits for a server that is not there yet, and for one that went away: for ever.
