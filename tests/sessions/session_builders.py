@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import attrs
+
 from transport_trio.models import (
     Participant,
     ParticipantConfig,
@@ -11,6 +13,7 @@ from transport_trio.models import (
     RoomConfig,
     Session,
     SessionId,
+    SessionRequest,
     SessionStatus,
     TokenGrant,
 )
@@ -39,3 +42,7 @@ def a_session(*, token_s: float = 3600, session_s: float = 14400) -> Session:
         updated_at=NOON,
         expires_at=after(session_s),
     )
+
+
+def a_request(**changes: object) -> SessionRequest:
+    return attrs.evolve(SessionRequest(provider="daily", session_ttl_s=14400, token_ttl_s=3600), **changes)

@@ -148,9 +148,9 @@ class Creation:
         """Make the room; when the answer was lost, look whether it is there all the same."""
         try:
             return await connector.create_room(self._plan.room)
-        except (ConnectorError, RoomExists) as exc:
-            doubtful = isinstance(exc, RoomExists) or exc.in_doubt
-            room = await connector.find_room(self._plan.room.name) if doubtful else None
+        except ConnectorError as exc:
+            # A name that is taken is no doubt: connectors never repeat a request that may have been carried out.
+            room = await connector.find_room(self._plan.room.name) if exc.in_doubt else None
             if room is None or not self._plan.intent.made(room):
                 raise
             log.info("room found after a lost answer", extra={"session_id": self._plan.session_id})

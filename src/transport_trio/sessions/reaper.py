@@ -57,11 +57,22 @@ class Reaper:
 
     async def run(self) -> None:
         """Pay until cancelled, beginning with what the journal says is owed."""
-        for debt in await self._deps.journal.debts():
-            self.owe(debt)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._reconcile_intents)
+            nursery.start_soon(self._look_after_intents)
+            nursery.start_soon(self._take_on_debts)
             await self._dispatch(nursery)
+
+    async def _take_on_debts(self) -> None:
+        while True:
+            try:
+                debts = await self._deps.journal.debts()
+            except TransportError as exc:
+                log.warning("debts not read yet", extra={"error": str(exc)})
+                await trio.sleep(RETRY_MIN_S)
+                continue
+            for debt in debts:
+                self.owe(debt)
+            return
 
     async def _dispatch(self, nursery: trio.Nursery) -> None:
         limit = trio.CapacityLimiter(WORKERS)
@@ -139,7 +150,7 @@ class Reaper:
                 continue
             return
 
-    async def _reconcile_intents(self) -> None:
+    async def _look_after_intents(self) -> None:
         while True:
             try:
                 for intent in await self._deps.journal.intents():
