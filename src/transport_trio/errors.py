@@ -222,6 +222,12 @@ class BusBinaryMissing(BusError):
     code = "bus_binary_missing"
 
 
+class BusStartFailed(BusError):
+    """The embedded server cannot run: its port is taken, its folder is in use, or it ended at once."""
+
+    code = "bus_start_failed"
+
+
 class SettingsError(TransportError):
     """A setting makes no sense. The message names the variable, the fault, and what would be right."""
 

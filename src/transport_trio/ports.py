@@ -236,7 +236,21 @@ class Bus(Protocol):
         """
 
     async def last_of(self, session_id: str) -> tuple[int, str, int] | None:
-        """(sequence, epoch, event id) of the session's newest message in the stream, None when it has none."""
+        """(sequence, epoch, event id) of the session's newest message in the stream, None when it has none.
+
+        Where somebody else wrote the newest, epoch and id are those of the newest before it that a journal wrote;
+        "" and 0 when there is none.
+
+        Raises:
+            BusUnavailable: no answer.
+        """
+
+    async def newest_id(self, epoch: str, since: datetime | None) -> int | None:
+        """The highest event id of this epoch among what was stored since then; None when there is none.
+
+        Raises:
+            BusUnavailable: no answer.
+        """
 
     async def wait_ready(self) -> None:
         """Return once connected with our stream in place; waits for ever, the caller sets the scope."""
