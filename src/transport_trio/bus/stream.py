@@ -1,0 +1,63 @@
+"""Our stream: what it must look like, and what is different about one that is there already."""
+
+from __future__ import annotations
+
+import attrs
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+
+from transport_trio.bus.message import SUBJECTS
+
+STREAM = "TRANSPORT_EVENTS"
+DAY_S = 86400.0
+
+
+@attrs.frozen(kw_only=True)
+class StreamPlan:
+    """The contract's stream. Only tests change the numbers."""
+
+    name: str = STREAM
+    max_age_s: float = 7 * DAY_S
+    duplicate_window_s: float = 600.0
+
+    def config(self) -> StreamConfig:
+        return StreamConfig(
+            name=self.name,
+            description="Events of transport_trio, in order for each session.",
+            subjects=[SUBJECTS],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            max_age=self.max_age_s,
+            duplicate_window=self.duplicate_window_s,
+        )
+
+    def differences(self, found: StreamConfig) -> list[str]:
+        """What breaks our promises, field by field. How it is replicated, placed or packed is the operator's."""
+        unlimited = -1
+        wanted: dict[str, object] = {
+            "subjects": [SUBJECTS],
+            "retention": RetentionPolicy.LIMITS,
+            "storage": StorageType.FILE,
+            "max_age": self.max_age_s,
+            "duplicate_window": self.duplicate_window_s,
+            "max_msgs": unlimited,
+            "max_bytes": unlimited,
+            "max_msgs_per_subject": unlimited,
+            "max_msg_size": unlimited,
+            "no_ack": False,
+            "sealed": False,
+            "mirror": None,
+            "sources": None,
+            "subject_transform": None,
+        }
+        return [
+            f"{field} is {_plain(getattr(found, field))}, not {_plain(want)}"
+            for field, want in wanted.items()
+            if _plain(getattr(found, field)) != _plain(want)
+        ]
+
+
+def _plain(value: object) -> str:
+    """One form for what the server may leave out or send as text, an enum or a number."""
+    if isinstance(value, float):
+        return f"{value:g} s"
+    return str(getattr(value, "value", value) or None)
