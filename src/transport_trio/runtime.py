@@ -14,8 +14,10 @@ from functools import partial
 
 import attrs
 import trio
+import trio_asyncio
 from prometheus_client import CollectorRegistry
 
+from transport_trio.bus import Relay, open_embedded_nats, open_nats
 from transport_trio.concurrency import SystemClock, every
 from transport_trio.connectors import ConnectorRegistry, DailyConnector, open_daily
 from transport_trio.errors import ConnectorError, SettingsError
@@ -96,7 +98,7 @@ async def _serve_until(
         )
         hub = Hub(journal, metrics, settings)
         journal.on_commit(hub.tell)
-        bus = await stack.enter_async_context(_open_bus(settings, journal, metrics))
+        bus = await stack.enter_async_context(_open_bus(settings, journal, hub, metrics))
         connectors = ConnectorRegistry(metrics)
         daily = await stack.enter_async_context(_open_connector(settings, metrics))
         connectors.register(daily)
@@ -172,5 +174,31 @@ async def _open_watches(clock: SystemClock, daily: DailyConnector) -> AsyncItera
 
 
 @asynccontextmanager
-async def _open_bus(settings: Settings, journal: SqliteJournal, metrics: Metrics) -> AsyncIterator[_Bus]:
-    yield _Bus(lambda: Check("nats", CheckStatus.OFF, "NATS_URL is not set"), None)
+async def _open_bus(settings: Settings, journal: SqliteJournal, hub: Hub, metrics: Metrics) -> AsyncIterator[_Bus]:
+    """The relay at work, or nothing where no NATS is configured. Leaving gives it a last, bounded chance."""
+    if settings.nats_url is None:
+        yield _Bus(lambda: Check("nats", CheckStatus.OFF, "NATS_URL is not set"), None)
+        return
+
+    async def begin_new_epoch() -> None:
+        await journal.begin_new_epoch()
+        hub.tell(())  # listeners learn at once that the ids they know mean nothing any more
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(trio_asyncio.open_loop())
+        url = settings.nats_url
+        if url == "embedded":
+            folder = settings.data_dir / "nats"
+            url = await stack.enter_async_context(open_embedded_nats(folder, settings.nats_port, metrics=metrics))
+        nats = await stack.enter_async_context(open_nats(url))
+        relay = Relay(journal, nats, metrics, on_rollback=begin_new_epoch)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.run, name="relay")
+            try:
+                yield _Bus(nats.health, url)
+            finally:
+                with trio.move_on_after(settings.drain_s, shield=True) as last_chance:
+                    await relay.drain()
+                if last_chance.cancelled_caught:
+                    log.warning("events left for the next start", extra={"pending": relay.pending})
+                nursery.cancel_scope.cancel(reason="the service is stopping")
