@@ -101,7 +101,7 @@ class Follower:
             except ConnectionClosed as exc:
                 say(f"the connection has ended: {exc.reason.code if exc.reason else 1006}")
             except (HandshakeError, trio.TooSlowError) as exc:
-                say(f"no connection: {exc.__cause__ or exc or 'silence'}")
+                say(f"no connection: {exc.__cause__ or type(exc).__name__}")
             await trio.sleep(RETRY_S)
 
     async def _follow(self) -> bool:
@@ -124,6 +124,7 @@ class Follower:
                 message = json.loads(await socket.get_message())
             match message["type"]:
                 case "welcome":
+                    say("following the session")
                     self._epoch, silence_s = message["epoch"], SILENT_BEATS * message["heartbeat_s"] + 1
                 case "gap":
                     self._position = {}
