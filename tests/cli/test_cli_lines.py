@@ -33,7 +33,7 @@ EXAMPLES = [
             room_url="https://x.daily.co/r",
             session_expires_at="2026-01-01T15:00:00Z",
         ),
-        f"{SESSION} at daily: https://x.daily.co/r until 2026-01-01T15:00:00Z",
+        f"{SESSION} at https://x.daily.co/r",
     ),
     (event("participant_joined", participant=ADA, source="poll"), "Ada joined"),
     (event("participant_joined", participant=ADA, again=True), "Ada joined (had not left after all)"),

@@ -73,10 +73,7 @@ def _snapshot(message: Mapping[str, Any]) -> Iterator[str]:
 def _details(kind: str, message: Mapping[str, Any]) -> str:
     match kind:
         case "session_created":
-            return (
-                f"{plain(message.get('session_id'))} at {plain(message.get('provider'))}: "
-                f"{plain(message.get('room_url'))} until {plain(message.get('session_expires_at'))}"
-            )
+            return f"{plain(message.get('session_id'))} at {plain(message.get('room_url'))}"
         case "participant_joined":
             again = " (had not left after all)" if message.get("again") else ""
             return f"{person(message.get('participant'))} joined{again}"
