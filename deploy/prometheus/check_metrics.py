@@ -116,7 +116,7 @@ def judge(promtool: str, text: str, openmetrics: str, session_id: str) -> None:
     if verdict.returncode != 0 or findings:
         raise Fault(f"promtool has something to say:\n{findings}")
     try:
-        families = list(text_string_to_metric_families(openmetrics))  # type: ignore[no-untyped-call] -- has no types
+        families = list(text_string_to_metric_families(openmetrics))  # type: ignore[no-untyped-call]
     except ValueError as exc:
         raise Fault(f"the OpenMetrics form cannot be read: {exc}") from exc
     if missing := PROMISED - {sample.name for family in families for sample in family.samples}:
