@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
+import trio
 from connectors_helpers import FakeProvider, OpenDaily, Provider, SandboxProvider, daily_at
+from daily_calls import Scripted
 from prometheus_client import CollectorRegistry
 
 from transport_trio.metrics import Metrics
@@ -32,3 +35,9 @@ async def provider(
         return
     async with daily_at(daily_sandbox.api_url, metrics) as connector:
         yield SandboxProvider(connector, daily_sandbox)
+
+
+@pytest.fixture
+async def scripted(nursery: trio.Nursery, metrics: Metrics) -> AsyncIterator[Scripted]:
+    async with AsyncExitStack() as stack:
+        yield Scripted(nursery, metrics, stack)

@@ -8,13 +8,7 @@ import pytest
 import trio
 from connectors_helpers import Provider, room_plan, token_plan
 
-from transport_trio.errors import (
-    ProviderRejected,
-    ProviderThrottled,
-    ProviderUnreachable,
-    RoomExists,
-    RoomNotFound,
-)
+from transport_trio.errors import ProviderRejected, ProviderThrottled, ProviderUnreachable, RoomExists, RoomNotFound
 from transport_trio.models import CheckStatus
 
 HOUR = timedelta(hours=1)

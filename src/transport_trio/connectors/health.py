@@ -30,7 +30,7 @@ class Health:
         self._change(trouble=self._trouble, misconfigured=fault)
 
     def check(self) -> Check:
-        message = self._misconfigured or self._trouble
+        message = "; ".join(filter(None, (self._misconfigured, self._trouble)))
         status = CheckStatus.DEGRADED if message else CheckStatus.OK
         return Check(f"provider:{self._provider}", status, message)
 
