@@ -294,17 +294,35 @@ class TestPresence:
         core.clock.pass_s(1)
         assert core.shown("hello") == [bob, second]
 
-    def test_there_are_no_ghosts_of_other_people(self, make_core: MakeCore) -> None:
+    @pytest.mark.parametrize(
+        ("leaver", "joiner", "is_ghost"),
+        [
+            ({}, {}, False),
+            ({"user_name": "Ada"}, {"user_name": "Bob"}, False),
+            ({"user_name": "Ada"}, {"user_name": "Ada"}, True),
+            ({"user_name": "Ada", "user_id": "u1"}, {"user_name": "Ada", "user_id": "u2"}, False),
+            ({"user_name": "Ada", "user_id": "u1"}, {"user_name": "Ada"}, False),
+            ({"user_name": "Ada", "user_id": "u1"}, {"user_name": "Bob", "user_id": "u1"}, True),
+        ],
+    )
+    def test_only_the_same_person_leaves_a_ghost(
+        self, make_core: MakeCore, leaver: dict[str, str], joiner: dict[str, str], is_ghost: bool
+    ) -> None:
         core = make_core(ghost_s=20)
         room(core)
-        for leaver, joiner in ((None, None), ("Ada", "Bob"), ("Ada", "Ada")):
-            gone = core.enter("hello", user_name=leaver)
-            core.sandbox.rooms.find("hello").call.end(core.clock())
-            come = core.enter("hello", user_name=joiner)
-            expected = [gone, come] if leaver == joiner == "Ada" else [come]
-            assert core.shown("hello")[-len(expected) :] == expected
-            core.sandbox.rooms.find("hello").call.end(core.clock())
-            core.clock.pass_s(100)
+        gone = core.join("hello", **leaver)
+        core.sandbox.rooms.find("hello").call.end(core.clock())
+        come = core.join("hello", **joiner)
+        assert core.shown("hello") == ([gone, come] if is_ghost else [come])
+
+    def test_somebody_put_out_unseen_shows_as_long_as_one_who_left_at_that_second(self, make_core: MakeCore) -> None:
+        core = make_core(presence_lag_s=15)
+        room(core, eject_after_elapsed=30)
+        ada = core.enter("hello")
+        core.clock.pass_s(44)
+        assert core.shown("hello") == [ada]
+        core.clock.pass_s(1)
+        assert core.shown("hello") == []
 
     def test_those_long_gone_are_forgotten(self, core: Any) -> None:
         room(core)

@@ -185,6 +185,11 @@ class TestSettings:
     def test_the_key_does_not_print(self) -> None:
         assert "hush" not in repr(SandboxConfig(api_key="hush"))
 
+    @pytest.mark.parametrize("room_url", ["http://x/{room}", "{", "{}"])
+    def test_a_room_url_with_unknown_places_is_refused(self, room_url: str) -> None:
+        with pytest.raises(ValueError, match="room_url"):
+            SandboxConfig(room_url=room_url)
+
     def test_a_full_domain_refuses_rooms(self, make_core: Any) -> None:
         core = make_core(max_rooms=2)
         core.do("batch_create_rooms", {"rooms": [{}, {}]})

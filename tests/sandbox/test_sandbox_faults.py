@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -79,6 +80,21 @@ class TestKinds:
             api.post("/rooms", json={"name": "a"})
         assert names(daily_sandbox) == ["a"]
 
+    def test_a_cut_body_looks_like_any_other_answer_until_it_ends(
+        self, api: httpx.Client, daily_sandbox: SandboxHandle
+    ) -> None:
+        whole = api.get("/rooms")
+        daily_sandbox.add_fault("cut_body", count=1)
+        url = httpx.URL(daily_sandbox.url)
+        with socket.create_connection((url.host, url.port or 0), timeout=10) as stream:
+            stream.sendall(b"GET /v1/rooms HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\n\r\n")
+            received = b"".join(iter(lambda: stream.recv(4096), b""))
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert 0 < len(body) < len(whole.content)
+        assert whole.content.startswith(body)
+        names_sent = {line.split(b":")[0].decode().lower() for line in head.split(b"\r\n")[1:]}
+        assert names_sent == set(whole.headers)
+
     def test_garbage_comes_with_status_200(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         daily_sandbox.add_fault("garbage")
         response = api.post("/rooms", json={"name": "a"})
@@ -144,6 +160,12 @@ class TestScope:
         daily_sandbox.add_fault("error", count=2)
         assert [api.get("/rooms").status_code for _ in range(3)] == [500, 500, 200]
         assert daily_sandbox.faults() == []
+
+    def test_one_fault_spoils_an_answer_and_the_next_waits_its_turn(
+        self, api: httpx.Client, daily_sandbox: SandboxHandle
+    ) -> None:
+        daily_sandbox.set_faults({"kind": "error", "status": 502, "count": 1}, {"kind": "throttle", "count": 1})
+        assert [api.get("/rooms").status_code for _ in range(3)] == [502, 429, 200]
 
     def test_a_fault_ends_with_its_time(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         daily_sandbox.add_fault("error", for_s=30)

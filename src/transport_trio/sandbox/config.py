@@ -28,6 +28,13 @@ def _switch(default: bool, help_: str) -> Any:
     return attrs.field(default=default, validator=instance_of(bool), metadata={"help": help_})
 
 
+def _has_places(_config: Any, _attribute: Any, value: str) -> None:
+    try:
+        value.format(domain="", name="")
+    except (KeyError, IndexError, ValueError) as exc:
+        raise ValueError("room_url has other places to fill in than {domain} and {name}") from exc
+
+
 @attrs.frozen(kw_only=True)
 class SandboxConfig:
     """Everything that can be chosen; the defaults are Daily's figures without its presence lag."""
@@ -36,7 +43,7 @@ class SandboxConfig:
     port: int = 0  # 0 picks a free one
     api_key: str = attrs.field(default="sandbox", repr=False, validator=min_len(1))
     domain: str = attrs.field(default="sandbox", validator=min_len(1))
-    room_url: str = "https://{domain}.daily.co/{name}"
+    room_url: str = attrs.field(default="https://{domain}.daily.co/{name}", validator=_has_places)
 
     rate_limits: bool = _switch(True, "Refuse with 429 past Daily's limits.")
     retry_after_s: float | None = attrs.field(default=None, validator=optional(ge(0)))

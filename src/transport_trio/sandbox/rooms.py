@@ -65,7 +65,10 @@ def check_name(name: Any) -> str:
 
 
 class Rooms:
-    """All rooms by name. Plain synchronous code: of two creations with one name, one always comes first."""
+    """All rooms by name; with a room goes the call in it.
+
+    Plain synchronous code: of two creations with one name, one always comes first.
+    """
 
     def __init__(self, seed: int | None, max_rooms: int) -> None:
         self._by_name: dict[str, Room] = {}
@@ -105,7 +108,7 @@ class Rooms:
         return self._by_name.get(name)
 
     def remove(self, name: str, now: float) -> None:
-        """Delete the room; the call in it ends.
+        """Delete the room.
 
         Raises:
             ApiError: there is none; an expired one is gone afterwards, and the answer says so.
@@ -113,7 +116,6 @@ class Rooms:
         room = self._by_name.pop(name, None)
         if room is None:
             raise room_not_found(name)
-        room.call.end(now)
         if room.is_expired(now):
             raise room_not_found(name, deleted=True)
 
@@ -124,8 +126,7 @@ class Rooms:
             ApiError: one of them does not exist.
         """
         rooms = {name: self.get(name, now) for name in names}
-        for name, room in rooms.items():
-            room.call.end(now)
+        for name in rooms:
             del self._by_name[name]
         return len(rooms)
 
@@ -133,7 +134,6 @@ class Rooms:
         """Drop rooms whose `exp` passed so long ago, with the meetings that outlived it."""
         for name, room in list(self._by_name.items()):
             if room.exp is not None and room.exp + after_s <= now:
-                room.call.end(room.exp + after_s)
                 del self._by_name[name]
 
     def all(self) -> list[Room]:
@@ -171,10 +171,7 @@ class Rooms:
             number = "".join(self._random.choices(string.digits, k=12))
             config["sip_uri"] = {"endpoint": f"{number}@sip.daily.co", "extra_endpoints": []}
         room = Room(id=random_uuid(self._random), name=name, privacy=new.privacy, created_at=now, config=config)
-        expired = self._by_name.get(name)
-        if expired is not None:
-            expired.call.end(now)
-        self._by_name[name] = room
+        self._by_name[name] = room  # maybe instead of an expired one, with which its call goes
         return room
 
 
