@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -59,3 +64,40 @@ def handler(service: ScriptedService) -> type[BaseHTTPRequestHandler]:
             """Says nothing."""
 
     return Handler
+
+
+@attrs.define(eq=False)
+class ServerChild:
+    """`serve` or `sandbox` as a child; what it says on standard error goes into a file, so that it never blocks."""
+
+    process: subprocess.Popen[str]
+    errors: Path
+    url: str = ""
+
+    def read_banner(self) -> str:
+        """All up to the line that says how to stop it; `url` is known then."""
+        assert self.process.stdout is not None
+        text = ""
+        for line in self.process.stdout:
+            text += line
+            if line.startswith("Ctrl-C") or "Ctrl-C stops it" in line:
+                break
+        else:
+            raise AssertionError(f"no banner:\n{text}\n{self.errors.read_text()}")
+        (self.url,) = re.findall(r"(http://\S+?)(?:/v1)?(?:$| for )", text.splitlines()[0])
+        return text
+
+    def wait_for_log(self, words: str) -> dict[str, Any]:
+        """The first log line with these words in its event."""
+        deadline = time.monotonic() + CHILD_S
+        while time.monotonic() < deadline:
+            for line in self.errors.read_text().splitlines():
+                if line.startswith("{") and words in (record := json.loads(line))["event"]:
+                    return dict(record)
+            assert self.process.poll() is None, self.errors.read_text()
+            time.sleep(0.02)
+        raise AssertionError(f"{words!r} never logged:\n{self.errors.read_text()}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(CHILD_S)

@@ -10,7 +10,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cli_children import CHILD_S, COMMAND, ScriptedService, handler
+from cli_children import CHILD_S, COMMAND, ScriptedService, ServerChild, handler
 
 # What a child keeps of our environment, beside what coverage puts there: none of our settings.
 KEPT = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"})
@@ -56,3 +56,28 @@ def run_command(clean_environ: dict[str, str]) -> RunCommand:
         )
 
     return run
+
+
+@pytest.fixture
+def start_server(clean_environ: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., ServerChild]]:
+    """Start `serve` or `sandbox`; whatever still runs at the end is killed."""
+    children: list[ServerChild] = []
+
+    def start(*args: str, stdout: int = subprocess.PIPE, **environ: str) -> ServerChild:
+        errors = tmp_path / f"errors-{len(children)}"
+        with errors.open("w") as stderr:
+            process = subprocess.Popen(
+                [*COMMAND, *args],
+                stdout=stdout,
+                stderr=stderr,
+                text=True,
+                env={**clean_environ, "PORT": "0", "NATS_PORT": "0", **environ},
+                cwd=tmp_path,
+            )
+        children.append(ServerChild(process, errors))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.process.kill()
+        child.process.communicate()

@@ -127,6 +127,14 @@ def test_promtool_understands_configuration_and_alerts() -> None:
 
 
 @promtool
+def test_alerts_fire_in_their_case_and_leave_a_healthy_service_in_peace() -> None:
+    rules = Path(__file__).with_name("alerts_test.yml")
+    done = subprocess.run(["promtool", "test", "rules", rules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(re.findall(r"alert: (\w+)", ALERTS)) == set(re.findall(r'alertname="(\w+)"', rules.read_text()))
+
+
+@promtool
 def test_promtool_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
     expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
     rules = [

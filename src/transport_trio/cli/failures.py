@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import click
 
-from transport_trio.errors import SettingsError, TransportError
+from transport_trio.errors import TransportError
 
 LISTEN_ERRORS = {
-    errno.EADDRINUSE: "something else listens there already; choose another port with PORT",
-    errno.EACCES: "this user may not; choose a port above 1023 with PORT",
-    errno.EPERM: "this user may not; choose a port above 1023 with PORT",
-    errno.EADDRNOTAVAIL: "this machine has no such address; choose one with HOST",
+    errno.EADDRINUSE: "something else listens there already; choose another port",
+    errno.EACCES: "this user may not; choose a port above 1023",
+    errno.EPERM: "this user may not; choose a port above 1023",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose another host",
 }
 
 
@@ -29,21 +29,20 @@ class SettingsFailure(click.ClickException):
     exit_code = 2
 
 
-def readable(exc: BaseException, *, address: str) -> click.ClickException | None:
-    """The failure in one line for each cause; None when a bug is among them, which deserves its traceback."""
+def readable(exc: BaseException, *, address: str | None = None) -> StartFailure | None:
+    """The failure in one line for each cause; None when a bug is among them, which deserves its traceback.
+
+    With `address`, what the system says of listening there counts as a cause that is known.
+    """
     lines = []
-    settings_only = True
     for leaf in leaves(exc):
         if isinstance(leaf, TransportError):
             lines.append(str(leaf))
-            settings_only = settings_only and isinstance(leaf, SettingsError)
-        elif isinstance(leaf, OSError) and leaf.errno in LISTEN_ERRORS:
+        elif address is not None and isinstance(leaf, OSError) and leaf.errno in LISTEN_ERRORS:
             lines.append(f"cannot listen on {address}: {LISTEN_ERRORS[leaf.errno]}")
-            settings_only = False
         else:
             return None
-    text = "\n".join(dict.fromkeys(lines))
-    return SettingsFailure(text) if settings_only else StartFailure(text)
+    return StartFailure("\n".join(dict.fromkeys(lines)))
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:

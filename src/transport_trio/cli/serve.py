@@ -67,7 +67,7 @@ def serve(sandbox: bool, new_epoch: bool) -> None:
 
         run_service(settings, sandbox=sandbox, new_epoch=new_epoch)
     except Exception as exc:
-        failure = readable(exc, address=f"{settings.host}:{settings.port}")
+        failure = readable(exc)
         if failure is None:
             raise
         raise failure from exc

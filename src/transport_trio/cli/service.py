@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import partial
 
@@ -27,6 +28,8 @@ async def _alone(settings: Settings, new_epoch: bool) -> None:
 
 
 async def _with_sandbox(settings: Settings, new_epoch: bool) -> None:
+    # The banner says where it is; its own lines would come first and mislead.
+    logging.getLogger("transport_trio.sandbox").setLevel(logging.WARNING)
     config = SandboxConfig(people=True)
     async with trio.open_nursery() as nursery:
         url = await nursery.start(serve_sandbox, config)
