@@ -11,7 +11,7 @@ from trio.testing import MockClock, assert_no_checkpoints
 from fakes_hub import Rig, messages
 from transport_trio.errors import ListenersFull, Stopping
 from transport_trio.events import EventType
-from transport_trio.hub import Filter, Subscription
+from transport_trio.hub import Filter, HubStatistics, Subscription
 from transport_trio.wire.socket import Close
 
 JOINED, LEFT, UPDATED = EventType.PARTICIPANT_JOINED, EventType.PARTICIPANT_LEFT, EventType.SESSION_UPDATED
@@ -228,7 +228,16 @@ async def test_a_listener_that_has_left_costs_nothing_more(rig: Rig, autojump_cl
         await ear.hear()
     rig.happen("a")
     assert ear.listener.backlog_bytes == 0
-    assert rig.hub.statistics().listeners == 0
+
+
+async def test_the_index_forgets_sessions_that_nobody_listens_to(rig: Rig, autojump_clock: MockClock) -> None:
+    with rig.listening(only("a", "b")) as ear, rig.listening(only("b")):
+        assert rig.hub.statistics().sessions == 2
+        ear.listener.subscribe(Filter(frozenset({"c"})))
+        assert rig.hub.statistics().sessions == 2
+        ear.listener.close(Close.FLOODING)
+        assert rig.hub.statistics().sessions == 1
+    assert rig.hub.statistics() == HubStatistics(listeners=0, live=0, sessions=0, backlog_bytes=0)
 
 
 async def test_a_new_filter_holds_from_the_answer_on(rig: Rig, autojump_clock: MockClock) -> None:

@@ -66,6 +66,17 @@ async def test_replay_is_paced_by_the_listener_and_is_no_backlog(autojump_clock:
     assert rig.dropped("too_slow") == 0
 
 
+async def test_live_events_wait_behind_the_rest_of_the_last_page(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen(*["a"] * 40, size=5000)
+    with rig.listening(Subscription(after=0)) as ear:
+        await ear.listener.next_batch(1)  # the welcome
+        first = await ear.listener.next_batch(1) or []
+        assert rig.hub.statistics().live == 1
+        assert len(first) < 40
+        rig.happen("a")
+        assert await ear.ids() == list(range(len(first) + 1, 42))
+
+
 async def test_events_committed_while_a_page_is_read_come_once(rig: Rig, autojump_clock: MockClock) -> None:
     rig.happen("a", "a")
     rig.journal.gate = trio.Event()

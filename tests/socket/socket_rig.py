@@ -11,40 +11,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import attrs
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
-from quart import Response
 from quart_trio import QuartTrio
 
 from fakes_hub import Rig
-from transport_trio.errors import TransportError
-from transport_trio.hub import Hub
-from transport_trio.metrics import Metrics
-from transport_trio.settings import Settings
-from transport_trio.web.auth import KeyRing
-from transport_trio.web.problems import problem_of
-from transport_trio.web.socket import register_socket
+from transport_trio.concurrency import SystemClock
+from transport_trio.web import KeyRing, WebDeps, create_app, serve
 
 TEST_S = 10  # bounds every test with sockets; none comes near it
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
-
-
-@attrs.frozen
-class Deps:
-    hub: Hub
-    settings: Settings
-    metrics: Metrics
-    keys: KeyRing
 
 
 class Served(Rig):
     """A hub with its route on a port."""
 
     port: int
-    stop: trio.Event
-    stopped: trio.Event
 
     @property
     def address(self) -> str:
@@ -60,39 +41,41 @@ class Served(Rig):
 
 
 def _app(rig: Rig) -> QuartTrio:
-    app = QuartTrio(__name__)
-    register_socket(app, Deps(rig.hub, rig.settings, rig.metrics, KeyRing(rig.settings.api_keys)))
-
-    @app.errorhandler(TransportError)
-    async def refuse(error: TransportError) -> Response:
-        return problem_of(error)
-
-    return app
+    """The service's own app; the use-cases behind its other routes are not asked for anything here."""
+    deps = WebDeps(
+        settings=rig.settings,
+        service=None,  # type: ignore[arg-type]
+        journal=rig.journal,  # type: ignore[arg-type]
+        hub=rig.hub,
+        metrics=rig.metrics,
+        keys=KeyRing(rig.settings.api_keys),
+        clock=SystemClock(),
+        checks=list,
+        started_at=trio.current_time(),
+        stopping=lambda: False,
+    )
+    return create_app(deps)
 
 
 @asynccontextmanager
 async def serving(**settings: Any) -> AsyncIterator[Served]:
     """A served hub; when the block ends it is stopped, and nothing of it may be left."""
-    rig = Served(**settings)
-    rig.stop, rig.stopped = trio.Event(), trio.Event()
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.errorlog = None
-    config.graceful_timeout = TEST_S
+    rig = Served(port=0, **settings)
+    stop, stopped = trio.Event(), trio.Event()
     with trio.fail_after(TEST_S):
         async with trio.open_nursery() as nursery:
             tasks_before = trio.lowlevel.current_statistics().tasks_living
 
-            async def run(*, task_status: trio.TaskStatus[list[str]]) -> None:
-                await serve(_app(rig), config, shutdown_trigger=rig.stop.wait, task_status=task_status)
-                rig.stopped.set()
+            async def run(*, task_status: trio.TaskStatus[str]) -> None:
+                await serve(_app(rig), rig.settings, stop=stop, task_status=task_status)
+                stopped.set()
 
-            binds = await nursery.start(run)
-            rig.port = int(binds[0].rpartition(":")[2])
+            url = await nursery.start(run)
+            rig.port = int(url.rpartition(":")[2])
             yield rig
             await rig.until_listeners(0)
-            rig.stop.set()
-            await rig.stopped.wait()
+            stop.set()
+            await stopped.wait()
         assert trio.lowlevel.current_statistics().tasks_living <= tasks_before
 
 

@@ -59,6 +59,11 @@ class Audience(Generic[L]):
             if not self._by_session[session_id]:
                 del self._by_session[session_id]
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions are listened to by name."""
+        return len(self._by_session)
+
     def of(self, event: RecordedEvent) -> Iterator[L]:
         yield from self._all
         yield from self._by_type.get(event.type, ())

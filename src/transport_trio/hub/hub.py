@@ -27,6 +27,7 @@ FULL_RETRY_AFTER_S = 10.0
 class HubStatistics:
     listeners: int
     live: int
+    sessions: int  # that somebody live listens to by name
     backlog_bytes: int
 
 
@@ -98,6 +99,7 @@ class Hub:
         return HubStatistics(
             listeners=len(self._listeners),
             live=sum(listener.is_live for listener in self._listeners),
+            sessions=self._audience.sessions,
             backlog_bytes=sum(listener.backlog_bytes for listener in self._listeners),
         )
 

@@ -12,8 +12,6 @@ original, this stream
 
 from __future__ import annotations
 
-import socket
-import struct
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,7 +21,6 @@ import hypercorn.protocol.h11
 import trio
 from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGISendEvent
 from hypercorn.typing import ConnectionState as HypercornState
 from wsproto.connection import ConnectionState
@@ -31,6 +28,7 @@ from wsproto.events import CloseConnection, Message, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
+from transport_trio.web.connection import Connection
 from transport_trio.wire.socket import MESSAGE_MAX_BYTES, Close
 
 SCOPE_KEY = "transport_trio.stream"
@@ -159,26 +157,22 @@ class ListenerStream(WSStream):
         return await self._write(bytes(frame))
 
     async def _write(self, data: bytes) -> bool:
-        server = self._server
+        tcp = self._tcp
         try:
-            async with server.send_lock:
-                await server.stream.send_all(data)
+            async with tcp.send_lock:  # Hypercorn's own answers go through it too
+                await tcp.stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         return True
 
     def abort(self) -> None:
         """Cut the connection with a reset: what the peer has not read is dropped, and no task waits for it longer."""
-        stream = self._server.stream
-        tcp = getattr(stream, "transport_stream", stream).socket
-        with suppress(OSError):  # it may be closed already
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        tcp.close()
+        self._tcp.cut()
 
     @property
-    def _server(self) -> TCPServer:
+    def _tcp(self) -> Connection:
         # The stream sends through its protocol, which sends through its connection.
         protocol = self.send.__self__  # type: ignore[attr-defined]
-        server = protocol.send.__self__
-        assert isinstance(server, TCPServer)
-        return server
+        connection = protocol.send.__self__
+        assert isinstance(connection, Connection)
+        return connection
