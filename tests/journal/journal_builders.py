@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,6 +135,14 @@ def a_debt(number: int = 1) -> RoomDebt:
     )
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Return when `holds` does; the caller's scope limits the waiting."""
+    while True:
+        if holds():
+            return
+        await trio.sleep(0.02)
+
+
 @attrs.define(eq=False)
 class SetClock:
     """A clock that stands where it is set; nothing in the journal sleeps by it."""
@@ -159,6 +167,7 @@ class Box:
     events_keep_s: float = WEEK_S
     sessions_keep_s: float = WEEK_S
     readers: frozenset[str] = frozenset()
+    tidy_every_s: float = 3600.0  # once when it opens; tests say when else
 
     @property
     def file(self) -> Path:
@@ -183,5 +192,6 @@ class Box:
                 sessions_keep_s=self.sessions_keep_s,
                 new_epoch=new_epoch,
                 readers=self.readers,
+                tidy_every_s=self.tidy_every_s,
             ) as journal:
                 yield journal

@@ -9,7 +9,6 @@ from typing import Protocol
 import attrs
 import pytest
 import trio
-from fakes import MemoryJournal
 from journal_builders import (
     Box,
     a_debt,
@@ -26,6 +25,7 @@ from journal_builders import (
     updated_event,
 )
 
+from fakes import MemoryJournal
 from transport_trio.errors import HistoryGone, InvalidRequest, VersionConflict
 from transport_trio.events import EventType, RecordedEvent
 from transport_trio.models import CheckStatus, IdempotencyRecord, SessionStatus

@@ -77,6 +77,14 @@ def prepare(change: Change) -> Prepared:
     )
 
 
+def epoch_change(epoch: str) -> Prepared:
+    return Prepared(steps=((Step.NEW_EPOCH, (epoch,)),))
+
+
+def bookmark_change(reader: str, event_id: int) -> Prepared:
+    return Prepared(steps=((Step.BOOKMARK, (reader, event_id)),))
+
+
 def _steps(change: Change) -> list[tuple[Step, tuple[Value, ...]]]:
     steps: list[tuple[Step, tuple[Value, ...]]] = []
     if (intent := change.add_intent) is not None:

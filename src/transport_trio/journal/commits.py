@@ -51,14 +51,24 @@ class _Waiting:
 
 
 class CommitLoop:
-    def __init__(self, writer: Writer, ballast: Ballast, condition: Condition, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        ballast: Ballast,
+        condition: Condition,
+        metrics: Metrics,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.head = writer.last_id
         self._writer = writer
         self._ballast = ballast
         self._condition = condition
         self._metrics = metrics
+        self._patience_s = patience_s
         self._send, self._receive = trio.open_memory_channel[_Waiting](QUEUE_CHANGES)
         self._tells: list[OnCommit] = []
+        self._closing = trio.Event()
         self._told = trio.lowlevel.ParkingLot()
         # The commit loop and housekeeping take turns, in order of arrival.
         self._turn = trio.Lock()
@@ -78,7 +88,7 @@ class CommitLoop:
         """
         self._condition.admit(begins_session=change.begins_session)
         waiting = _Waiting(change)
-        with trio.move_on_after(PATIENCE_S):
+        with trio.move_on_after(self._patience_s):
             try:
                 await self._send.send(waiting)
             except (trio.ClosedResourceError, trio.BrokenResourceError):
@@ -86,7 +96,7 @@ class CommitLoop:
             await waiting.done.wait()
         if not waiting.taken and not waiting.done.is_set():
             waiting.given_up = True
-            raise StorageUnavailable(f"the journal's disk is too slow: not stored within {PATIENCE_S:g} s")
+            raise StorageUnavailable(f"the journal's disk is too slow: not stored within {self._patience_s:g} s")
         await waiting.done.wait()
         if waiting.failure is not None:
             raise waiting.failure
@@ -111,6 +121,7 @@ class CommitLoop:
     def close(self) -> None:
         """Take no more; `run` returns when what waits is committed."""
         self._condition.closed = True
+        self._closing.set()
         self._send.close()
 
     async def run(self) -> None:
@@ -176,21 +187,23 @@ class CommitLoop:
         failed_at = trio.current_time()
         self._condition.ballast_freed = True
         await self.in_turn(self._ballast.free)
-        while self._condition.failure is not None:
+        while self._condition.failure is not None and not self._closing.is_set():
             self._refuse_waiting(self._condition.failure)
-            await trio.sleep(self._pause_s)
+            with trio.move_on_after(self._pause_s):
+                await self._closing.wait()
             self._pause_s = min(max(PAUSE_MIN_S, 2 * self._pause_s), PAUSE_MAX_S)
             try:
                 await self.in_turn(self._writer.probe)
                 self._condition.failure = None
             except DiskFailed as again:
                 self._condition.failure = str(again)
-        log.info("journal writable again", extra={"after_s": round(trio.current_time() - failed_at, 3)})
-        await self.take_ballast()
+        if self._condition.failure is None:
+            log.info("journal writable again", extra={"after_s": round(trio.current_time() - failed_at, 3)})
+            await self.take_ballast()
 
     async def take_ballast(self) -> None:
         """Take up the ballast again where it was freed and there is space for it."""
-        if self._condition.ballast_freed and await self.in_turn(self._ballast.return_):
+        if self._condition.ballast_freed and await self.in_turn(self._ballast.take):
             self._condition.ballast_freed = False
             log.info("journal's disk has space again")
 

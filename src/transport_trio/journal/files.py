@@ -10,6 +10,7 @@ import attrs
 
 from transport_trio.errors import JournalUnusable
 from transport_trio.journal.ballast import Ballast
+from transport_trio.journal.codec import Prepared
 from transport_trio.journal.failures import DiskFailed
 from transport_trio.journal.lock import FolderLock
 from transport_trio.journal.sqlite_file import open_file
@@ -30,7 +31,7 @@ class Files:
         self.lock.release()
 
 
-def open_files(folder: Path) -> Files:
+def open_files(folder: Path, new_epoch: Prepared | None) -> Files:
     """The folder's files, made if there are none.
 
     Raises:
@@ -39,21 +40,23 @@ def open_files(folder: Path) -> Files:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise JournalUnusable(f"{folder} is no folder and cannot be made ({exc.strerror}); set DATA_DIR") from exc
-    ballast = Ballast(folder)
+        raise JournalUnusable(
+            f"{folder} is no folder and cannot be made one ({exc.strerror}); set DATA_DIR to a folder of ours"
+        ) from exc
     with ExitStack() as undo:
         lock = FolderLock(folder)
         undo.callback(lock.release)
-        if not ballast.return_():
-            ballast.free()  # SQLite needs a little space even to read what a crash left
+        ballast = Ballast(folder)
+        ballast.free_if_full()
         path = open_file(folder)
         try:
             writer = Writer(path)
             undo.callback(writer.close)
+            if new_epoch is not None:
+                writer.write([new_epoch])
             readers = connect_readers(path)
         except DiskFailed as failure:
-            raise JournalUnusable(
-                f"{path} cannot be opened ({failure.detail}); see to its disk and permissions"
-            ) from failure
+            raise JournalUnusable(f"{path} cannot be used ({failure.detail}); see to its disk") from failure
+        ballast.take()
         undo.pop_all()
         return Files(lock=lock, writer=writer, readers=readers, ballast=ballast)

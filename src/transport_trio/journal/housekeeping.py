@@ -13,6 +13,7 @@ from transport_trio.concurrency import Clock, every
 from transport_trio.journal import sqlite_reader
 from transport_trio.journal.codec import micros
 from transport_trio.journal.commits import CommitLoop
+from transport_trio.journal.condition import Condition
 from transport_trio.journal.failures import DiskFailed
 from transport_trio.journal.sqlite_pool import ReaderPool
 from transport_trio.journal.sqlite_writer import Writer
@@ -20,10 +21,14 @@ from transport_trio.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 5.0
+TIDY_EVERY_S = 5.0
 # Rows in one step: commits wait for no more than a step, some ten milliseconds.
 EVENTS_STEP = 500
 SESSIONS_STEP = 100
+# What pruning leaves free inside the file for the next events; more goes back to the disk.
+SPARE_BYTES = 8 * 1024 * 1024
+# SQLite checkpoints by itself at 4 MiB, as far as readers let it; past this we wait for them.
+LOG_BYTES = 16 * 1024 * 1024
 IDEMPOTENCY_KEEP = timedelta(hours=24)
 
 
@@ -40,29 +45,33 @@ class Housekeeping:
         commits: CommitLoop,
         writer: Writer,
         pool: ReaderPool,
+        condition: Condition,
         clock: Clock,
         metrics: Metrics,
         retention: Retention,
+        every_s: float = TIDY_EVERY_S,
     ) -> None:
         self.readers: set[str] = set()  # what these have not read is kept, however old
         self._commits = commits
         self._writer = writer
         self._pool = pool
+        self._condition = condition
         self._clock = clock
         self._metrics = metrics
         self._retention = retention
+        self._every_s = every_s
         self._failing = False
         self._scope = trio.CancelScope()
 
     async def run(self) -> None:
         """Tidy up on each beat until `stop`."""
         with self._scope:
-            await every(BEAT_S, self._beat)
+            await every(self._every_s, self._tidy)
 
     def stop(self) -> None:
         self._scope.cancel(reason="the journal closes")
 
-    async def _beat(self) -> None:
+    async def _tidy(self) -> None:
         try:
             await self.prune()
             await self._keep_small()
@@ -93,7 +102,6 @@ class Housekeeping:
         )
         while (removed := await self._commits.in_turn(step)) > 0:
             self._metrics.events_pruned.inc(removed)
-            log.info("events pruned", extra={"count": removed})
 
     async def _prune_sessions(self, ended_before: datetime, keys_before: datetime) -> None:
         step = partial(
@@ -111,6 +119,8 @@ class Housekeeping:
         return min((marks.get(reader, 0) for reader in self.readers), default=self._commits.head)
 
     async def _keep_small(self) -> None:
-        while await self._commits.in_turn(self._writer.give_back):
+        full = self._condition.ballast_freed
+        give_back = partial(self._writer.give_back, keep_bytes=0 if full else SPARE_BYTES)
+        while await self._commits.in_turn(give_back):
             pass
-        await self._commits.in_turn(self._writer.shorten_log)
+        await self._commits.in_turn(partial(self._writer.shorten_log, keep_bytes=0 if full else LOG_BYTES))

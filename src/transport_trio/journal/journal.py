@@ -12,11 +12,10 @@ import trio
 
 from transport_trio.concurrency import Clock
 from transport_trio.journal import codec, sqlite_reader
-from transport_trio.journal.codec import Prepared, Step
 from transport_trio.journal.commits import CommitLoop
 from transport_trio.journal.condition import MIB, Condition
 from transport_trio.journal.files import open_files
-from transport_trio.journal.housekeeping import Housekeeping, Retention
+from transport_trio.journal.housekeeping import TIDY_EVERY_S, Housekeeping, Retention
 from transport_trio.journal.sqlite_pool import ReaderPool
 from transport_trio.metrics import Metrics
 from transport_trio.models import Check, IdempotencyRecord, RoomDebt, RoomIntent, Session
@@ -65,7 +64,7 @@ class SqliteJournal:
         For a journal that was rolled back (restored from a backup): events beyond it were told under the old epoch.
         """
         epoch = str(uuid.uuid4())
-        await self._commits.commit(Prepared(steps=((Step.NEW_EPOCH, (epoch,)),)))
+        await self._commits.commit(codec.epoch_change(epoch))
         self._epoch = epoch
         return epoch
 
@@ -102,7 +101,7 @@ class SqliteJournal:
 
     async def advance(self, reader: str, event_id: int) -> None:
         self._housekeeping.readers.add(reader)
-        await self._commits.commit(Prepared(steps=((Step.BOOKMARK, (reader, event_id)),)))
+        await self._commits.commit(codec.bookmark_change(reader, event_id))
 
     async def prune(self) -> None:
         """Forget at once what has outlived its time, instead of within seconds.
@@ -127,6 +126,7 @@ async def open_journal(
     sessions_keep_s: float,
     new_epoch: bool = False,
     readers: frozenset[str] = frozenset(),
+    tidy_every_s: float = TIDY_EVERY_S,
 ) -> AsyncIterator[SqliteJournal]:
     """The journal of this folder, made if there is none. Leaving commits what waits, then closes the file.
 
@@ -135,7 +135,8 @@ async def open_journal(
     Raises:
         JournalUnusable: one line that says what is wrong and what to do; nothing has been overwritten.
     """
-    files = await trio.to_thread.run_sync(open_files, folder)
+    epoch = str(uuid.uuid4()) if new_epoch else None
+    files = await trio.to_thread.run_sync(open_files, folder, codec.epoch_change(epoch) if epoch else None)
     pool = ReaderPool(files.readers)
     try:
         condition = Condition(
@@ -146,16 +147,16 @@ async def open_journal(
             commits=commits,
             writer=files.writer,
             pool=pool,
+            condition=condition,
             clock=clock,
             metrics=metrics,
             retention=Retention(events_keep_s=events_keep_s, sessions_keep_s=sessions_keep_s),
+            every_s=tidy_every_s,
         )
         housekeeping.readers |= readers
-        journal = SqliteJournal(files.writer.epoch, commits, pool, condition, housekeeping)
+        journal = SqliteJournal(epoch or files.writer.epoch, commits, pool, condition, housekeeping)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(commits.run, name="journal commits")
-            if new_epoch:
-                await journal.begin_new_epoch()
             nursery.start_soon(housekeeping.run, name="journal housekeeping")
             try:
                 yield journal

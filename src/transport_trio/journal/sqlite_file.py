@@ -14,16 +14,17 @@ from transport_trio.journal.sqlite_schema import APPLICATION_ID, FILE_NAME, FORM
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
-# A gibibyte takes about this long to check on a slow disk; a start must not take minutes.
 CHECK_S = 10.0
-CHECK_STEPS = 10_000  # of SQLite's machine between two looks at the time
+CHECK_STEPS = 1000  # of SQLite's machine between two looks at the time
 # Primary codes that speak of the content; SQLITE_ERROR is a table that is not there.
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
-BUSY_S = 1.0  # nobody else writes; only a checkpoint can meet a reader
+BUSY_MS = 1000  # nobody else writes; only a checkpoint can meet a reader
 
 
-def open_file(folder: Path) -> Path:
+def open_file(folder: Path, *, check_s: float = CHECK_S) -> Path:
     """The path of the folder's journal, made if there is none, and fit for use. The caller holds the folder's lock.
+
+    The check ends after `check_s`: a start must not take minutes.
 
     Raises:
         JournalUnusable: it is damaged, not ours, or newer than we are; it has not been touched.
@@ -32,7 +33,7 @@ def open_file(folder: Path) -> Path:
     try:
         if path.exists():
             _check_header(path)
-            _check_content(path)
+            _check_content(path, check_s)
         else:
             _create(folder, path)
     except OSError as exc:
@@ -42,17 +43,19 @@ def open_file(folder: Path) -> Path:
 
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes; used by one thread at a time."""
-    db = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = _connect(path, "rw")
     db.execute("PRAGMA synchronous = FULL")
     return db
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(_uri(path, "ro"), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    """A connection that cannot write; used by one thread at a time."""
+    return _connect(path, "ro")
 
 
-def _uri(path: Path, mode: str) -> str:
-    return f"file:{quote(str(path.absolute()))}?mode={mode}"
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
 
 
 def _create(folder: Path, path: Path) -> None:
@@ -74,13 +77,14 @@ def _create(folder: Path, path: Path) -> None:
 def _build(path: Path) -> None:
     db = sqlite3.connect(path, isolation_level=None)
     try:
+        db.execute("PRAGMA synchronous = OFF")  # one fsync at the end does for a file that nobody knows yet
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+        db.executescript(SCHEMA)
         db.execute("INSERT INTO journal VALUES (1, ?, 0, NULL)", (str(uuid.uuid4()),))
         db.execute(f"PRAGMA user_version = {FORMAT}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        path.chmod(0o600)  # it names people; what SQLite puts beside it gets the same mode
     finally:
         db.close()
     _sync(path)
@@ -96,7 +100,8 @@ def _sync(path: Path) -> None:
 
 def _check_header(path: Path) -> None:
     """Look at the first bytes ourselves: SQLite would take an empty file for a new database."""
-    with path.open("rb") as file:
+    # For writing: SQLite would open a file that we may only read all the same, and fail at the first commit.
+    with path.open("r+b") as file:
         header = file.read(HEADER_BYTES)
     if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
         raise _damaged(path, "it does not begin as a journal does")
@@ -113,12 +118,12 @@ def _check_header(path: Path) -> None:
         )
 
 
-def _check_content(path: Path) -> None:
-    """Have SQLite check the file, through a connection that cannot write."""
+def _check_content(path: Path, check_s: float) -> None:
+    """Have SQLite check as much of the file as the time allows, through a connection that cannot write."""
     try:
         db = connect_reader(path)
         try:
-            deadline = time.monotonic() + CHECK_S
+            deadline = time.monotonic() + check_s
             db.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
             fault = _quick_check(db)
         finally:

@@ -13,7 +13,7 @@ from transport_trio.errors import VersionConflict
 from transport_trio.events import RecordedEvent
 from transport_trio.journal.codec import Prepared, Step, micros
 from transport_trio.journal.sqlite_errors import disk_errors
-from transport_trio.journal.sqlite_file import connect_writer
+from transport_trio.journal.sqlite_file import BUSY_MS, connect_writer
 from transport_trio.models import Session
 from transport_trio.wire.out import number
 
@@ -21,11 +21,9 @@ Outcome = tuple[RecordedEvent, ...] | VersionConflict
 
 # So much must fit before we say that the disk works again: more than an ordinary commit needs.
 PROBE_BYTES = 64 * 1024
-# SQLite checkpoints by itself at 4 MiB, as far as readers let it; past this we wait for them.
-LOG_MAX_BYTES = 16 * 1024 * 1024
-# What pruning leaves free inside the file for the next events; more goes back to the disk.
-FREE_PAGES_KEPT = 2048
-VACUUM_PAGES = 256
+VACUUM_PAGES = 256  # a mebibyte
+# Our own readers take milliseconds; a backup can take minutes, and commits wait meanwhile.
+CHECKPOINT_WAIT_MS = 100
 
 _STEPS = {
     Step.ADD_INTENT: "INSERT OR REPLACE INTO intents VALUES (?, ?)",
@@ -66,7 +64,7 @@ class Writer:
         self._log = path.with_name(f"{path.name}-wal")
         with disk_errors():
             self._db = connect_writer(path)
-            (self._page_bytes,) = self._db.execute("PRAGMA page_size").fetchone()
+            self._page_bytes = int(self._db.execute("PRAGMA page_size").fetchone()[0])
             (self.epoch,) = self._db.execute("SELECT epoch FROM journal").fetchone()
             self.last_id = self._stored_last_id()
             self.size = self._measure()
@@ -81,8 +79,7 @@ class Writer:
                 outcomes.append(outcome)
                 if not isinstance(outcome, VersionConflict):
                     last_id += len(outcome)
-            size = self._measure()
-        self.last_id, self.size = last_id, size
+        self.last_id = last_id
         return outcomes
 
     def prune_events(self, *, before_us: int, through: int, limit: int) -> int:
@@ -100,8 +97,6 @@ class Writer:
                 return 0
             removed = self._db.execute("DELETE FROM events WHERE id <= ?", (last,)).rowcount
             self._db.execute("UPDATE journal SET pruned_through = ?", (last,))
-            size = self._measure()
-        self.size = size
         return removed
 
     def prune_sessions(self, *, ended_before_us: int, keys_before_us: int, limit: int) -> int:
@@ -111,20 +106,29 @@ class Writer:
             removed += self._db.execute(_PRUNE_KEYS, (keys_before_us, limit)).rowcount
         return removed
 
-    def give_back(self) -> bool:
-        """Give a little of what pruning freed back to the disk; whether there is more to give."""
+    def give_back(self, *, keep_bytes: int) -> bool:
+        """Give a little of what pruning freed back to the disk; whether there is more than `keep_bytes` to give."""
+        keep = keep_bytes // self._page_bytes
         with disk_errors():
-            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-            if free <= FREE_PAGES_KEPT:
+            before = self._free_pages()
+            if before <= keep:
                 return False
-            self._db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-            return True
+            # As a script: `execute` takes a single step of it, which frees a single page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            free = self._free_pages()
+            self.size = self._measure()
+        return keep < free < before
 
-    def shorten_log(self) -> None:
+    def shorten_log(self, *, keep_bytes: int) -> None:
         """Checkpoint with patience when readers have kept the write-ahead log from starting anew."""
         with disk_errors():
-            if self._log_bytes() > LOG_MAX_BYTES:
+            if self._log_bytes() <= keep_bytes:
+                return
+            self._db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}")
+            try:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     def probe(self) -> None:
         """Write as a commit does; returning means that commits can be expected to work."""
@@ -143,7 +147,9 @@ class Writer:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                size = self._measure()  # before the commit: nothing that can fail may come after it
                 self._db.execute("COMMIT")
+                self.size = size
             finally:
                 if self._db.in_transaction:  # SQLite rolls some failures back by itself
                     with suppress(sqlite3.Error):
@@ -191,8 +197,12 @@ class Writer:
 
     def _measure(self) -> Size:
         (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        used = (pages - self._free_pages()) * self._page_bytes
+        return Size(on_disk=pages * self._page_bytes + self._log_bytes(), used=used)
+
+    def _free_pages(self) -> int:
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        return Size(on_disk=pages * self._page_bytes + self._log_bytes(), used=(pages - free) * self._page_bytes)
+        return int(free)
 
     def _log_bytes(self) -> int:
         try:
