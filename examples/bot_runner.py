@@ -35,7 +35,7 @@ CREATE_TRIES = 5
 RETRY_S = 1.0
 SILENT_BEATS = 3  # as the service holds it with its listeners
 FRAME_MAX_BYTES = 512 * 1024  # a snapshot's frame has at most 256 KiB
-RESTART_S = 2.0
+RESTART_S = 1.0
 GOODBYE_S = 10.0
 
 

@@ -7,13 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import attrs
 import trio
+
+T = TypeVar("T")
 
 LINE_S = 30.0  # bounds a test that hangs; nothing waits for it on purpose
 STOP_S = 15.0
@@ -155,3 +159,35 @@ async def service_process(
                 with trio.move_on_after(STOP_S, shield=True):
                     child.process.terminate()
                     await child.process.wait()
+
+
+@contextmanager
+def in_thread(open_: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
+    """What `open_` opens, kept open by a Trio loop in a thread: for fixtures that outlive a test.
+
+    Of a service only the plain values (`url`, `headers`) may be used; its methods belong to that loop.
+    """
+    opened: SimpleQueue[T | BaseException] = SimpleQueue()
+    close: SimpleQueue[None] = SimpleQueue()
+
+    async def keep_open() -> None:
+        async with open_() as value:
+            opened.put(value)
+            await trio.to_thread.run_sync(close.get)
+
+    def body() -> None:
+        try:
+            trio.run(keep_open)
+        except BaseException as exc:
+            opened.put(exc)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    value = opened.get()
+    try:
+        if isinstance(value, BaseException):
+            raise value
+        yield value
+    finally:
+        close.put(None)
+        thread.join()

@@ -31,6 +31,13 @@ async def create_session(service: Service, **request: Any) -> dict[str, Any]:
     return await ask(service, "POST", "/sessions", {"provider": "daily", **request})
 
 
+async def session_in(service: Service, room_name: str) -> dict[str, Any]:
+    """The session of this room, with its participants."""
+    sessions = (await ask(service, "GET", "/sessions"))["sessions"]
+    (session_id,) = [session["session_id"] for session in sessions if session["room_name"] == room_name]
+    return await ask(service, "GET", f"/sessions/{session_id}")
+
+
 async def end_session(service: Service, session_id: str) -> None:
     await ask(service, "DELETE", f"/sessions/{session_id}")
 

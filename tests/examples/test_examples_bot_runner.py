@@ -8,11 +8,10 @@ import sys
 import textwrap
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import jwt
 import pytest
-from examples_support import OpenService, ask, end_session, example
+from examples_support import OpenService, end_session, example, session_in
 
 from service_process import Child, Service, child_process
 from transport_trio.sandbox import SandboxHandle
@@ -61,11 +60,6 @@ async def room_of(bots: Child) -> str:
     return (await bots.line("room for people: ")).rpartition("/")[2]
 
 
-async def the_session(service: Service) -> dict[str, Any]:
-    (session,) = (await ask(service, "GET", "/sessions"))["sessions"]
-    return await ask(service, "GET", f"/sessions/{session['session_id']}")
-
-
 async def test_bot_is_there_from_the_first_to_the_last_person(service: Service, daily_sandbox: SandboxHandle) -> None:
     async with runner(service) as bots:
         room = await room_of(bots)
@@ -83,7 +77,7 @@ async def test_bot_is_there_from_the_first_to_the_last_person(service: Service, 
         await bots.line("bot: joined", start=_after(bots, "bot: left"))
         assert await bots.stop() == 0
         assert bots.lines[-2:] == ["bot: left", "the session is over"]
-    session = await the_session(service)
+    session = await session_in(service, room)
     assert (session["status"], session["end_reason"]) == ("Ended", "requested")
 
 
@@ -95,6 +89,8 @@ async def test_bot_alone_starts_no_bot(service: Service, daily_sandbox: SandboxH
         await bots.line("starting the bot")
         assert bots.lines.index("people in the room: 1") < bots.lines.index("starting the bot")
         assert "people in the room: 2" not in bots.lines
+        assert await bots.stop(signal.SIGINT) == 0
+    assert (await session_in(service, room))["status"] == "Ended"
 
 
 async def test_bot_gets_a_token_of_its_own_for_the_length_of_the_session(
@@ -105,7 +101,7 @@ async def test_bot_gets_a_token_of_its_own_for_the_length_of_the_session(
         daily_sandbox.join(room, "Ada", anonymous=True)
         _, room_url, token = (await bots.line("told ")).split()
         claims = jwt.decode(token, options={"verify_signature": False})
-        session = await the_session(service)
+        session = await session_in(service, room)
         assert room_url == session["room_url"]
         assert (claims["r"], claims["u"], claims["ud"], claims["o"]) == (room, "bot", BOT, True)
         assert session["expires_at"] == session["session_expires_at"]
@@ -164,19 +160,13 @@ async def test_bot_that_left_on_purpose_waits_for_new_people(
 
 async def test_end_of_the_session_ends_bot_and_runner(service: Service, daily_sandbox: SandboxHandle) -> None:
     async with runner(service) as bots:
-        daily_sandbox.join(await room_of(bots), "Ada", anonymous=True)
+        room = await room_of(bots)
+        daily_sandbox.join(room, "Ada", anonymous=True)
         await bots.line("bot: joined")
-        await end_session(service, (await the_session(service))["session_id"])
+        await end_session(service, (await session_in(service, room))["session_id"])
         assert await bots.ended() == 0
         assert "the session has ended: requested" in bots.lines
         assert "bot: left" in bots.lines
-
-
-async def test_interrupt_ends_the_session_too(service: Service) -> None:
-    async with runner(service) as bots:
-        await room_of(bots)
-        assert await bots.stop(signal.SIGINT) == 0
-    assert (await the_session(service))["status"] == "Ended"
 
 
 async def test_key_is_brought_and_a_wrong_one_told(open_service: OpenService, daily_sandbox: SandboxHandle) -> None:
@@ -191,11 +181,10 @@ async def test_key_is_brought_and_a_wrong_one_told(open_service: OpenService, da
         assert KEY not in "\n".join(service.child.lines)
 
 
-async def test_command_that_does_not_exist_is_told_before_anything_is_created(service: Service) -> None:
-    async with runner(service, "--command", "no-such-program --now") as bots:
+async def test_command_that_does_not_exist_is_told_before_anything_is_created() -> None:
+    async with child_process(example("bot_runner.py", "--command", "no-such-program --now")) as bots:
         await bots.line("'no-such-program --now' starts with no program that can be found")
         assert await bots.ended() == 2
-    assert (await ask(service, "GET", "/sessions"))["total"] == 0
 
 
 def _lives(pid: str) -> bool:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from examples_support import example
+from examples_support import OpenService, create_session, end_session, example
 from speech_stream import ADA, SESSION, SpeechStream, free_port, nats_server
 
-from service_process import Child, child_process
+from service_process import Child, child_process, logged
+from transport_trio.sandbox import SandboxHandle
 
 LISTENING = f"listening to Ada in {SESSION}"
 STOPPED = f"stopped listening to Ada in {SESSION}"
@@ -61,6 +62,32 @@ async def test_end_of_a_session_stops_all_that_is_still_listened_to(stream: Spee
         await stream.publish(3, "session_ended", reason="requested")
         await speech.line(STOPPED)
         await speech.line(f"stopped listening to somebody in {SESSION}")
+
+
+async def test_people_in_a_real_room_are_listened_to_over_a_killed_service(
+    open_service: OpenService, daily_sandbox: SandboxHandle, tmp_path: Path
+) -> None:
+    """The whole way: sandbox, service, journal, relay, embedded NATS (killed with the service), consumer."""
+    async with open_service(NATS_URL="embedded", NATS_PORT="0") as service:
+        nats_port = (await logged(service.child, "nats-server started"))["port"]
+        session = await create_session(service)
+        async with consumer(SpeechStream(nats_port), tmp_path / "state", ack_wait_s=1) as speech:
+            daily_sandbox.join(session["room_name"], "Ada")
+            await speech.line(f"listening to Ada in {session['session_id']}")
+            await service.stop(signal.SIGKILL)
+            daily_sandbox.join(session["room_name"], "Bob")
+            async with open_service(NATS_URL="embedded", NATS_PORT=str(nats_port)) as again:
+                await speech.line(f"listening to Bob in {session['session_id']}")
+                await end_session(again, session["session_id"])
+                await speech.line("stopped listening to Ada")
+                await speech.line("stopped listening to Bob")
+        told = [line.split(" in ")[0] for line in speech.lines if "listening to" in line]
+        assert sorted(told) == [
+            "listening to Ada",
+            "listening to Bob",
+            "stopped listening to Ada",
+            "stopped listening to Bob",
+        ]
 
 
 async def test_event_in_hand_at_a_crash_is_redelivered_and_keeps_its_place(
