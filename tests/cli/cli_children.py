@@ -101,3 +101,14 @@ class ServerChild:
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(CHILD_S)
+
+
+def end(process: subprocess.Popen[str], number: int) -> None:
+    """End a child with a signal, in order if it can; coverage is written then."""
+    process.send_signal(number)
+    try:
+        process.communicate(timeout=CHILD_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise

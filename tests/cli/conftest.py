@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cli_children import CHILD_S, COMMAND, ScriptedService, ServerChild, handler
+from cli_children import CHILD_S, COMMAND, ScriptedService, ServerChild, end, handler
 
 # What a child keeps of our environment, beside what coverage puts there: none of our settings.
 KEPT = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"})
@@ -79,5 +80,4 @@ def start_server(clean_environ: dict[str, str], tmp_path: Path) -> Iterator[Call
 
     yield start
     for child in children:
-        child.process.kill()
-        child.process.communicate()
+        end(child.process, signal.SIGTERM)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import socket
+import ssl
 
 import pytest
 
 from transport_trio.cli.failures import readable
+from transport_trio.cli.problems import reason_of
 from transport_trio.errors import BusBinaryMissing, JournalUnusable
 
 BROKEN = JournalUnusable("the journal is damaged")
@@ -41,3 +44,26 @@ def test_an_address_that_cannot_be_had_is_known_where_one_is_listened_on(number:
     assert failure.message.startswith("cannot listen on 10.0.0.1:80: ")
     assert words in failure.message
     assert readable(exc) is None
+
+
+@pytest.mark.parametrize(
+    ("exc", "words"),
+    [
+        (OSError("no connection within 5 s"), "no connection within 5 s"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Error connecting to ('::1', 1)"), "Connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (ssl.SSLError(1, "certificate verify failed"), "certificate verify failed"),
+        (
+            ExceptionGroup("all attempts failed", [ConnectionRefusedError(111, "a"), ConnectionRefusedError(111, "b")]),
+            "Connection refused",
+        ),
+        (
+            ExceptionGroup("all attempts failed", [ConnectionRefusedError(111, "a"), OSError(113, "b")]),
+            "Connection refused, No route to host",
+        ),
+    ],
+)
+def test_a_failed_connection_is_told_by_its_root(exc: Exception, words: str) -> None:
+    outer = OSError("all attempts to connect failed")
+    outer.__cause__ = exc
+    assert reason_of(outer) == words

@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from cli_children import ServerChild
 from click.testing import CliRunner
 
-from transport_trio.cli.entry import cli
+from transport_trio.cli.entry import INTERRUPTED, cli
 
 StartServer = Callable[..., ServerChild]
 
@@ -92,3 +93,20 @@ def test_a_fault_that_is_none_is_wrong_usage_with_an_example(fault: str) -> None
     result = CliRunner().invoke(cli, ["sandbox", "--fault", fault])
     assert result.exit_code == 2
     assert 'give one like {"kind": "error"' in result.output
+
+
+def test_a_second_signal_does_not_wait_for_a_stop_in_order() -> None:
+    code = """
+import trio
+from transport_trio.cli.sandbox import _stop_on_signal
+
+async def main():
+    async def signals():
+        yield 15
+        yield 15
+    await _stop_on_signal(signals(), trio.CancelScope())
+
+trio.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=30)
+    assert done.returncode == INTERRUPTED

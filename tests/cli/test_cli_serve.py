@@ -201,7 +201,7 @@ def test_sandbox_defaults_give_way_to_settings_and_survive_empty_ones(
     assert child.stop() == 0
 
 
-def test_a_bug_is_shown_with_its_traceback() -> None:
+def test_a_bug_is_shown_with_its_traceback(clean_environ: dict[str, str]) -> None:
     code = """
 import sys, types
 broken = types.ModuleType("transport_trio.cli.service")
@@ -213,7 +213,7 @@ from transport_trio.cli import main
 main(["serve", "--sandbox"])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=CHILD_S, env={"PORT": "0"}
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=CHILD_S, env=clean_environ
     )
     assert done.returncode == 1
     assert "Traceback" in done.stderr

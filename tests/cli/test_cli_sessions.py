@@ -14,7 +14,10 @@ import pytest
 from cli_children import COMMAND
 from click.testing import CliRunner, Result
 
+from transport_trio.cli.client import Call, ask
 from transport_trio.cli.entry import INTERRUPTED, cli
+from transport_trio.cli.problems import ServiceFailure
+from transport_trio.cli.target import Target
 
 ID = "7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11"
 CREATED = {
@@ -193,7 +196,7 @@ def test_nobody_on_the_port_is_told_with_what_to_do() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         result = invoke("list", "--url", url)
     assert result.exit_code == 1
-    assert f"nothing answers at {url}" in result.stderr
+    assert f"nothing answers at {url} (Connection refused)" in result.stderr
     assert "serve --sandbox" in result.stderr
 
 
@@ -209,6 +212,12 @@ def test_a_connection_that_breaks_before_the_answer_is_told() -> None:
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "broke before the answer" in stderr
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(scripted) -> None:
+    scripted.go_on.clear()
+    with pytest.raises(ServiceFailure, match=r"did not answer within 0\.2 s"):
+        ask(Target(url=scripted.url), Call(method="GET", path="/sessions"), answer_s=0.2)
 
 
 def test_list_is_a_table_with_the_way_to_the_next_page(scripted) -> None:
@@ -336,6 +345,22 @@ def test_a_long_wait_shows_that_it_waits_on_a_terminal_only(scripted, clean_envi
     assert (process.returncode, stdout) == (0, "no sessions\n")
     assert scripted.url.encode() in shown
     assert shown.endswith(b"\r\x1b[K"), "the line is wiped before the answer"
+
+
+def test_a_failure_on_a_terminal_is_as_readable(clean_environ: dict[str, str]) -> None:
+    outer, inner = os.openpty()
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        command = [*COMMAND, "sessions", "list", "--url", url]
+        done = subprocess.run(command, env=clean_environ, stderr=inner, timeout=30, check=False)
+    os.close(inner)
+    shown = b""
+    while chunk := _read_terminal(outer):
+        shown += chunk
+    os.close(outer)
+    assert done.returncode == 1
+    assert shown.startswith(f"Error: nothing answers at {url}".encode())
 
 
 def _read_terminal(fd: int) -> bytes:

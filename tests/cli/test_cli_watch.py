@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trio
-from cli_children import CHILD_S, COMMAND
+from cli_children import CHILD_S, COMMAND, end
 from click.testing import CliRunner
 from socket_service import SocketService, ended, open_socket_service, says, welcome
 
@@ -73,8 +73,7 @@ def watch(clean_environ: dict[str, str]) -> Iterator[Watch]:
 
     yield start
     for child in children:
-        child.kill()
-        child.communicate()
+        end(child, signal.SIGINT)
 
 
 def lines_of(child: subprocess.Popen[str], count: int) -> list[str]:

@@ -48,21 +48,21 @@ class Refused(ServiceFailure):
         self.document = problem_of(response.content)
 
 
-def ask(target: Target, call: Call) -> Answer:
+def ask(target: Target, call: Call, *, answer_s: float = ANSWER_S) -> Answer:
     """Send one request and give the answer; shows on a terminal that it waits when that takes over two seconds.
 
     Raises:
         Refused: the service answered, and not with success.
         ServiceFailure: no answer came, or none of this service. Whether the request took effect is unknown then.
     """
-    return trio.run(_with_spinner, lambda: _send(target, call), f"waiting for {target.url}")
+    return trio.run(_with_spinner, lambda: _send(target, call, answer_s), f"waiting for {target.url}")
 
 
-async def _send(target: Target, call: Call) -> Answer:
+async def _send(target: Target, call: Call, answer_s: float) -> Answer:
     # As it is, wrong or not: the service's refusal names the path of what is wrong in it.
     content = None if call.body is None else json.dumps(call.body).encode()
     content_type = {} if call.body is None else {"Content-Type": "application/json"}
-    timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+    timeout = httpx.Timeout(answer_s, connect=CONNECT_S)
     # Spoken to directly, as `watch` does: a proxy of the environment knows nothing of this machine's own addresses.
     async with httpx.AsyncClient(verify=target.tls(), timeout=timeout, trust_env=False) as client:
         try:
@@ -76,7 +76,7 @@ async def _send(target: Target, call: Call) -> Answer:
         except httpx.ConnectError as exc:
             raise ServiceFailure(unreachable(target.url, exc)) from exc
         except httpx.TimeoutException as exc:
-            raise ServiceFailure(f"{target.url} did not answer within {ANSWER_S:g} s") from exc
+            raise ServiceFailure(f"{target.url} did not answer within {answer_s:g} s") from exc
         except httpx.HTTPError as exc:
             raise ServiceFailure(f"the connection to {target.url} broke before the answer: {exc}") from exc
     if not response.is_success:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import trio
 
-from transport_trio.cli.failures import leaves
 from transport_trio.cli.target import Target
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
@@ -44,17 +42,4 @@ async def _shake_hands(stream: trio.SSLStream[trio.SocketStream]) -> None:
     try:
         await stream.do_handshake()
     except trio.BrokenResourceError as exc:
-        raise OSError(f"TLS failed: {exc.__cause__}") from exc
-
-
-def reason_of(exc: OSError) -> str:
-    """Why a connection failed, in the system's words, each of them once."""
-    # Trio tries every address of a name, and groups what came of it.
-    causes = leaves(exc.__cause__ if isinstance(exc.__cause__, ExceptionGroup) else exc)
-    return ", ".join(dict.fromkeys(_words(cause) for cause in causes))
-
-
-def _words(exc: BaseException) -> str:
-    number = exc.errno if isinstance(exc, OSError) else None
-    # Name resolution has negative numbers, and words of its own.
-    return os.strerror(number) if number is not None and number > 0 else getattr(exc, "strerror", None) or str(exc)
+        raise OSError("TLS failed") from exc

@@ -18,7 +18,7 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from transport_trio.cli.dial import Stream, open_stream, reason_of
+from transport_trio.cli.dial import Stream, open_stream
 from transport_trio.cli.failures import leaves
 from transport_trio.cli.position import Position
 from transport_trio.cli.problems import ServiceFailure, refused, unreachable
@@ -87,7 +87,7 @@ class Follower:
             async with open_stream(self.target, within_s=self.patience.connect_s) as stream:
                 failure = await self._failure_of(stream)
         except OSError as exc:
-            raise _Lost(unreachable(self.target.url, reason_of(exc))) from exc
+            raise _Lost(unreachable(self.target.url, exc)) from exc
         raise failure
 
     async def _failure_of(self, stream: Stream) -> Exception:

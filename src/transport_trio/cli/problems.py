@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from transport_trio.cli.failures import leaves
 from transport_trio.cli.lines import plain
 
 HINTS = {
@@ -49,8 +52,22 @@ def refused(status: int, body: bytes | None, *, retry_after: str | None = None) 
     return text
 
 
-def unreachable(url: str, why: object) -> str:
+def unreachable(url: str, exc: BaseException) -> str:
     return (
-        f"nothing answers at {url} ({plain(why)})\n"
+        f"nothing answers at {url} ({plain(reason_of(exc))})\n"
         "  is the service running? `transport-trio serve --sandbox` starts one, --url names another address"
     )
+
+
+def reason_of(exc: BaseException) -> str:
+    """Why a connection failed: the words at the root of the error, each of them once."""
+    while inner := exc.__cause__ or exc.__context__:
+        exc = inner
+    # Every address of a name is tried, and what came of it is grouped.
+    return ", ".join(dict.fromkeys(_words(leaf) for leaf in leaves(exc)))
+
+
+def _words(exc: BaseException) -> str:
+    number = exc.errno if isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError) else None
+    # Name resolution has negative numbers, and words of its own.
+    return os.strerror(number) if number is not None and number > 0 else getattr(exc, "strerror", None) or str(exc)
