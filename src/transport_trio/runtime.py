@@ -122,6 +122,8 @@ async def _serve_until(
         async with trio.open_nursery() as http:
             url = await http.start(partial(serve, app, settings, stop=stop))
             log.info("service started", extra={"url": url, "epoch": journal.epoch})
+            if not settings.api_keys:
+                log.warning("open to everybody who reaches the port: API_KEYS is not set", extra={"url": url})
             on_ready(Ready(url, bus.url))
             await stop.wait()
             log.info("service stopping")
