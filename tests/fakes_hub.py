@@ -101,14 +101,11 @@ class TinyJournal:
 class Rig:
     """A hub, its journal and its metrics; `happen` commits and tells as the journal's commit loop does."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.journal = TinyJournal()
+    def __init__(self, journal: Any = None, **settings: Any) -> None:
+        self.journal = journal or TinyJournal()
         self.metrics = Metrics.create(CollectorRegistry())
         self.settings = Settings(**settings)
-        self.restart()
-
-    def restart(self) -> None:
-        self.hub = Hub(self.journal, self.metrics, self.settings)  # type: ignore[arg-type]
+        self.hub = Hub(self.journal, self.metrics, self.settings)
 
     def happen(self, *session_ids: str, type_: EventType = EventType.SESSION_UPDATED, size: int = 0) -> list[int]:
         events = [self.journal.commit(session_id, type_, size) for session_id in session_ids]

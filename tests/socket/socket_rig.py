@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 from quart_trio import QuartTrio
+from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from fakes_hub import Rig
 from transport_trio.concurrency import SystemClock
@@ -45,7 +46,7 @@ def _app(rig: Rig) -> QuartTrio:
     deps = WebDeps(
         settings=rig.settings,
         service=None,  # type: ignore[arg-type]
-        journal=rig.journal,  # type: ignore[arg-type]
+        journal=rig.journal,
         hub=rig.hub,
         metrics=rig.metrics,
         keys=KeyRing(rig.settings.api_keys),
@@ -58,9 +59,9 @@ def _app(rig: Rig) -> QuartTrio:
 
 
 @asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[Served]:
+async def serving(journal: Any = None, **settings: Any) -> AsyncIterator[Served]:
     """A served hub; when the block ends it is stopped, and nothing of it may be left."""
-    rig = Served(port=0, **settings)
+    rig = Served(journal, port=0, **settings)
     stop, stopped = trio.Event(), trio.Event()
     with trio.fail_after(TEST_S):
         async with trio.open_nursery() as nursery:
@@ -77,6 +78,23 @@ async def serving(**settings: Any) -> AsyncIterator[Served]:
             stop.set()
             await stopped.wait()
         assert trio.lowlevel.current_statistics().tasks_living <= tasks_before
+
+
+@asynccontextmanager
+async def listening(rig: Served, query: str = "") -> AsyncIterator[WebSocketConnection]:
+    """trio-websocket's client, on a stream of ours: it forgets to close its own when the server closes first."""
+    async with await trio.open_tcp_stream("127.0.0.1", rig.port) as stream, trio.open_nursery() as nursery:
+        async with await wrap_client_stream(nursery, stream, rig.address, f"/ws?{query}") as ws:
+            yield ws
+        nursery.cancel_scope.cancel()
+
+
+async def hear(ws: WebSocketConnection, type_: str | None = None) -> Any:
+    """The next message, of this type if one is named."""
+    while True:
+        message = json.loads(await ws.get_message())
+        if type_ in (None, message["type"]):
+            return message
 
 
 class Peer:

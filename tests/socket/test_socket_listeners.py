@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import trio
 import websockets.exceptions
 import websockets.sync.client
-from socket_rig import PONG, TEST_S, TEXT, Served, peer, serving
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+from socket_rig import PONG, TEST_S, TEXT, Served, hear, listening, peer, serving
+from trio_websocket import ConnectionClosed
 
 from fakes_hub import make_session
 from transport_trio.events import EventType
-
-
-@asynccontextmanager
-async def listening(rig: Served, query: str = "") -> AsyncIterator[WebSocketConnection]:
-    """trio-websocket's client, on a stream of ours: it forgets to close its own when the server closes first."""
-    async with await trio.open_tcp_stream("127.0.0.1", rig.port) as stream, trio.open_nursery() as nursery:
-        async with await wrap_client_stream(nursery, stream, rig.address, f"/ws?{query}") as ws:
-            yield ws
-        nursery.cancel_scope.cancel()
-
-
-async def hear(ws: WebSocketConnection, type_: str | None = None) -> Any:
-    """The next message, of this type if one is named."""
-    while True:
-        message = json.loads(await ws.get_message())
-        if type_ in (None, message["type"]):
-            return message
 
 
 async def test_events_arrive_as_they_happen() -> None:

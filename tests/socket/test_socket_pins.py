@@ -1,4 +1,4 @@
-"""What web/wsstream.py relies on in Hypercorn and wsproto, which promise none of it: read a new version, then pin it."""
+"""What web/wsstream.py relies on in Hypercorn and wsproto, and they promise none of it: read a version, then pin it."""
 
 from __future__ import annotations
 

@@ -60,6 +60,7 @@ async def test_subscribe_is_answered_and_replaces_the_filter() -> None:
         (TEXT, b'{"type":"subscribe","types":[null]}', "invalid_message"),
         (TEXT, b"[" * 4000, "invalid_message"),
         (TEXT, b'{"type":' * 500, "invalid_message"),
+        (TEXT, b'{"a":' + b"[" * 4000, "invalid_message"),
         (TEXT, b'{"type":"ping","n":NaN}', "invalid_message"),
         (TEXT, b'{"type":"\\ud800"}', "invalid_message"),
         (TEXT, b"", "empty_message"),

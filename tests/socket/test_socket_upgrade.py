@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from socket_rig import Served, peer, serving
@@ -299,3 +300,16 @@ async def test_a_stopping_service_takes_no_listeners() -> None:
         rig.hub.close()
         status, body = await ask(rig)
         assert (status, body["code"]) == (503, "stopping")
+
+
+async def test_a_stop_at_any_moment_of_an_upgrade_is_a_503_or_a_1001() -> None:
+    for turns in range(0, 40, 3):
+        async with serving() as rig, peer(rig, upgrade=False) as it:
+            await it.ask()
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+            rig.hub.close()
+            status = await it.answer()
+            assert status in {101, 503}
+            if status == 101:
+                assert await it.close_code() == 1001

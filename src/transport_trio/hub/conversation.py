@@ -57,10 +57,6 @@ class Conversation:
         if self._bear():
             self._listener.reply_frame(wire.pong_frame(payload))
 
-    def hear_end(self, reason: wire.Close) -> None:
-        """What came cannot be gone on from."""
-        self._listener.close(reason)
-
     def _bear(self) -> bool:
         """Count a message; False when it is one too many, or the listener is closed anyway."""
         now = trio.current_time()

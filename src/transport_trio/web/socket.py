@@ -47,11 +47,12 @@ def register_socket(app: QuartTrio, deps: SocketDeps) -> None:
 
     @app.websocket("/ws")
     async def listen() -> None:
-        wish = _admit(websocket.headers, websocket.query_string, websocket.requested_subprotocols, deps)
-        with deps.hub.listen(wish) as listener:
-            chosen = SUBPROTOCOL if SUBPROTOCOL in websocket.requested_subprotocols else None
-            await websocket.accept(subprotocol=chosen)
-            await converse(websocket.scope["state"][SCOPE_KEY], listener, deps.settings, deps.metrics)
+        offered = websocket.requested_subprotocols
+        wish = _admit(websocket.headers, websocket.query_string, offered, deps)
+        stream: ListenerStream = websocket.scope["state"][SCOPE_KEY]
+        with deps.hub.listen(wish) as listener, stream.messages:
+            await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+            await converse(stream, listener, deps.settings, deps.metrics)
 
 
 def _admit(headers: Headers, query: bytes, subprotocols: Sequence[str], deps: SocketDeps) -> Subscription:
@@ -80,7 +81,7 @@ async def converse(stream: ListenerStream, listener: Listener, settings: Setting
         listener, messages_max=settings.listener_messages_max, faults_max=settings.listener_faults_max
     )
     goodbye_said = False
-    with trio.CancelScope() as patience, stream.messages:
+    with trio.CancelScope() as patience:
 
         def hurry() -> None:
             patience.deadline = trio.current_time() + CLOSE_S
