@@ -6,13 +6,17 @@ import logging
 from typing import Any
 
 import trio
-from quart import Response, request, websocket
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from quart import Response, has_websocket_context, request, websocket
+from quart.globals import request_ctx
 from quart.typing import ResponseTypes
 from quart.wrappers import Request as QuartRequest
 from quart.wrappers import Websocket
+from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.routing import MapAdapter
 
 from transport_trio.errors import TransportError
 from transport_trio.metrics import Metrics
@@ -51,7 +55,18 @@ class TransportApp(QuartTrio):
         self.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
         # A peer that does not read its answer is cut by web/connection.py, which sees whether it makes progress.
         self.config["RESPONSE_TIMEOUT"] = None
-        self.url_map.merge_slashes = False  # `//health` is an unknown path and not a redirect
+        self.url_map.merge_slashes = False  # `/sessions//x` is an unknown path and not a redirect
+
+    async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "lifespan" and not scope["path"].startswith("/"):
+            scope["path"] = _origin_form(scope["path"])
+        await super().asgi_app(scope, receive, send)
+
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        """Routes by path alone: a `Host` that is no host name is nobody's business here."""
+        if request is None:
+            return None
+        return self.url_map.bind("localhost", None, None, request.scheme, request.method, request.path)
 
     async def handle_request(self, request: QuartRequest) -> ResponseTypes:
         """Answer the request, whatever happens in here; never raises but for a cancellation."""
@@ -83,10 +98,9 @@ class TransportApp(QuartTrio):
             self._count(websocket, "GET", status)
 
     async def make_default_options_response(self) -> Response:
-        rule = request.url_rule
-        assert rule is not None
-        assert rule.methods is not None
-        return Response(status=204, headers={"Allow": ", ".join(sorted(rule.methods))})
+        adapter = request_ctx.url_adapter
+        assert adapter is not None
+        return Response(status=204, headers={"Allow": ", ".join(sorted(adapter.allowed_methods()))})
 
     def _count(self, asked: Any, method: str, status: str) -> None:
         self.metrics.http_requests.labels(method, _route(asked), status).inc()
@@ -124,8 +138,10 @@ def _check_first(app: QuartTrio, deps: WebDeps) -> None:
             require_caller(deps.keys, websocket.headers.getlist("Authorization"))
 
     @app.after_request
-    async def forbid_storing(response: Response) -> Response:
+    async def complete_answer(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
+        if deps.stopping():
+            response.headers["Connection"] = "close"  # the next request belongs to another instance
         return response
 
 
@@ -138,6 +154,8 @@ def _answer_failures(app: QuartTrio) -> None:
 
     @app.errorhandler(HTTPException)
     async def from_quart(error: HTTPException) -> Response:
+        if has_websocket_context():
+            return problem_of(UnknownPath("there is no WebSocket at this path"))
         if isinstance(error, WrongMethod):
             return problem_of(MethodNotAllowed(request.method, error.valid_methods or ()))
         if isinstance(error, NotFound):
@@ -149,6 +167,12 @@ def _answer_failures(app: QuartTrio) -> None:
     async def unplanned(error: Exception) -> Response:
         log.error("request failed", exc_info=error)
         return internal_error()
+
+
+def _origin_form(target: str) -> str:
+    """The path of a target in another form (RFC 9112, 3.2): `http://host/path`, `*`, `host:port`, or none at all."""
+    _, separator, rest = target.partition("://")
+    return "/" + (rest.partition("/")[2] if separator else target)
 
 
 def _route(asked: Any) -> str:

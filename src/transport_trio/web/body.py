@@ -137,4 +137,4 @@ async def read_json(timeout_s: float) -> bytes:
 
 def is_json(content_type: str) -> bool:
     media_type, parameters = parse_options_header(content_type)
-    return media_type == "application/json" and parameters.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
+    return media_type.lower() == "application/json" and parameters.get("charset", "utf-8").lower() in {"utf-8", "utf8"}

@@ -1,8 +1,9 @@
-"""One connection of a client, as Hypercorn serves it, with four differences.
+"""One connection of a client, as Hypercorn serves it, with five differences.
 
 - HTTP/1.1 only. Hypercorn speaks HTTP/2 without TLS to whoever asks; nothing here is made or tested for that.
 - A peer that stops reading its answer is cut after `STALL_S` without progress. Hypercorn shields its sends from
   cancellation, so that such a peer could hold its handler, and a stop of the service, for ever.
+- A connection ends, or begins to wait for its next request, also when its handler is cancelled meanwhile.
 - A connection that its client has closed ends at once, and not when its keep-alive runs out.
 - A failure ends this connection and is logged; it does not end the server.
 
@@ -19,7 +20,7 @@ from contextlib import suppress
 import h11
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -51,9 +52,18 @@ class Http11(H11Protocol):
 class Connection(TCPServer):
     """Serves one accepted socket until either side closes it."""
 
-    def __init__(self, app: AppWrapper, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        stream: trio.SocketStream,
+        stall_s: float = STALL_S,
+    ) -> None:
         super().__init__(app, config, context, {}, stream)  # type: ignore[arg-type]
         self._socket = stream.socket
+        self._stall_s = stall_s
+        self._over = False  # nothing comes in any more
 
     async def run(self) -> None:
         """Serve until the connection ends; failures end here."""
@@ -85,11 +95,17 @@ class Connection(TCPServer):
             )
             await self.idle_task.restart(tasks, self._idle_timeout)
             await self._read_data()
+            self._over = True
             await self.idle_task.stop()
 
     async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated) and self._over:
+            return  # no next request to wait for
         if not isinstance(event, RawData):
-            await super().protocol_send(event)
+            # Quart-Trio cancels a handler that has answered, while it is closing the connection or setting the
+            # keep-alive timer: without the shield a connection would stay open for ever now and then.
+            with trio.CancelScope(shield=True):
+                await super().protocol_send(event)
             return
         async with self.send_lock:
             try:
@@ -106,7 +122,7 @@ class Connection(TCPServer):
 
     async def _send(self, data: memoryview) -> None:
         for start in range(0, len(data), PIECE_BYTES):
-            with trio.fail_after(STALL_S):
+            with trio.fail_after(self._stall_s):
                 await self.stream.send_all(data[start : start + PIECE_BYTES])
 
     def cut(self) -> None:

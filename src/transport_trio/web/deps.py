@@ -18,7 +18,7 @@ from transport_trio.web.auth import KeyRing
 
 @attrs.frozen(kw_only=True)
 class WebDeps:
-    """`started_at` is a point on Trio's clock. `checks` are the lines of `/ready`; `stopping` makes it not ready."""
+    """`started_at` is a point on Trio's clock. `checks` are the lines of `/ready`; `stopping` makes it 503."""
 
     settings: Settings
     service: SessionService

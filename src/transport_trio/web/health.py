@@ -10,7 +10,7 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import MIMEAccept
 
 from transport_trio import __version__
-from transport_trio.models import Check, CheckStatus
+from transport_trio.models import CheckStatus
 from transport_trio.web.answers import answer
 from transport_trio.web.deps import WebDeps
 
@@ -30,9 +30,7 @@ def register_health(app: QuartTrio, deps: WebDeps) -> None:
     @app.get("/ready")
     async def ready() -> Response:
         checks = deps.checks()
-        if deps.stopping():
-            checks = [*checks, Check("stopping", CheckStatus.FAILED, "requests under way are being finished")]
-        failed = any(check.status is CheckStatus.FAILED for check in checks)
+        failed = deps.stopping() or any(check.status is CheckStatus.FAILED for check in checks)
         shown = [{"name": each.name, "status": each.status, "message": each.message} for each in checks]
         body = {"status": "not_ready" if failed else "ready", "service": SERVICE, "checks": shown}
         return answer(body, 503 if failed else 200)
