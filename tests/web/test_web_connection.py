@@ -1,0 +1,409 @@
+"""Connections as they really are: malformed, stalled, idle, cut, and closed by a stop."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
+from trio_websocket import open_websocket_url
+from web_rig import MINIMAL, TEST_S, TOKEN, Site, serving
+
+from transport_trio.errors import SettingsError
+from transport_trio.settings import Settings
+from transport_trio.web import serve
+from transport_trio.web.connection import Connection
+from transport_trio.web.server import hypercorn_config
+
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = (
+    b"POST /sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 20\r\n\r\n{"provider":"daily"}'
+)
+UPGRADE = (
+    b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+LAST_GET = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def test_hypercorn_is_the_one_that_the_connection_is_made_for() -> None:
+    assert version("hypercorn").startswith("0.18.")
+    for owner, names in (
+        (TCPServer, ("protocol_send", "_read_data", "_close", "_idle_timeout", "run")),
+        (H11Protocol, ("_check_protocol", "_create_stream", "_send_error_response", "handle")),
+        (TrioSingleTask, ("restart", "stop")),
+    ):
+        assert all(inspect.iscoroutinefunction(getattr(owner, name)) for name in names)
+    taken = inspect.signature(H11Protocol).parameters
+    assert list(taken)[:9] == [
+        "app",
+        "config",
+        "context",
+        "task_group",
+        "connection_state",
+        "ssl",
+        "client",
+        "server",
+        "send",
+    ]
+
+
+# --- not quite HTTP
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n", 400),  # TLS
+        (b"POST /sessions HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\n", 400),
+        (b"POST /sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST /sessions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000, 431),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"GET /health HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+    ],
+)
+async def test_what_is_not_http_1_gets_a_bare_status(site: Site, sent: bytes, status: int) -> None:
+    head, _, body = (await site.raw(sent)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"server:" not in head.lower()
+    assert body == b""
+
+
+async def test_a_chunk_that_is_none_ends_the_connection_and_nothing_else(site: Site) -> None:
+    head = b"POST /sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await site.raw(head + b"zz\r\n{}\r\n")
+    assert site.service.asked == []
+    assert (await site.client.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health HTTP/1.0\r\n\r\n",
+        b"GET http://elsewhere.example/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET http://[broken/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: " + b"a" * 300 + b"\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: xn--0..\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: \xff\xfe\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: [::1\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nCookie: \xff=;;\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
+        b"GET /h%65alth HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ],
+)
+async def test_strange_but_valid_requests_are_answered(site: Site, sent: bytes) -> None:
+    answer = await site.raw(sent)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"server:" not in answer.lower()
+
+
+@pytest.mark.parametrize("target", [b"*", b"?query", b"x:80", b"http://x", b"/%00%0d%0a", b"/%ff"])
+async def test_strange_targets_are_404(site: Site, target: bytes) -> None:
+    answer = await site.raw(b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b'"code":"not_found"' in answer
+
+
+@pytest.mark.parametrize("path", ["/health", "/nothing", "/sessions"])
+async def test_an_upgrade_elsewhere_is_404(site: Site, path: str) -> None:
+    answer = await site.raw(f"GET {path} HTTP/1.1\r\n".encode() + UPGRADE)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"application/problem+json" in answer
+    assert site.count("transport_http_requests_total", method="GET", route="unknown", status="404") == 1
+
+
+async def test_an_upgrade_elsewhere_wants_the_key_first() -> None:
+    async with serving(api_keys=("a-key-of-the-tests",)) as site:
+        assert (await site.raw(b"GET /x HTTP/1.1\r\n" + UPGRADE)).startswith(b"HTTP/1.1 401 ")
+
+
+# --- keeping and closing
+
+
+async def test_a_connection_serves_many_requests_also_sent_at_once(site: Site) -> None:
+    answer = await site.raw(GET * 5 + LAST_GET)
+    assert answer.count(b"HTTP/1.1 200 ") == 6
+
+
+async def test_a_connection_is_closed_after_its_last_answer_however_often(site: Site) -> None:
+    """Cancelled at the wrong moment, a handler used to leave its connection open for ever."""
+    for _ in range(20):
+        assert (await site.raw(LAST_GET)).startswith(b"HTTP/1.1 200 ")
+
+
+@asynccontextmanager
+async def connected(
+    answer: Callable[..., Awaitable[None]], *, keep_alive_s: float = 60.0, stall_s: float = 60.0
+) -> AsyncIterator[tuple[trio.SocketStream, trio.Event]]:
+    """A client of an ASGI app, and an event for when the server is done with the connection."""
+    config = Config()
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.keep_alive_timeout = keep_alive_s
+    done = trio.Event()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await Connection(ASGIWrapper(answer), config, WorkerContext(None), stream, stall_s).run()
+        done.set()
+
+    with trio.fail_after(TEST_S):
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+            async with await trio.open_tcp_stream(*listener.socket.getsockname()) as client:
+                yield client, done
+                nursery.cancel_scope.cancel()
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+async def flood(scope: Any, receive: Any, send: Any) -> None:
+    size = 64 * 1024 * 1024  # more than any pair of socket buffers holds
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+    await send({"type": "http.response.body", "body": b"x" * size})
+
+
+async def fail(scope: Any, receive: Any, send: Any) -> None:
+    raise RuntimeError("a bug")
+
+
+async def test_a_client_that_leaves_frees_its_connection_at_once() -> None:
+    async with connected(hello, keep_alive_s=3600) as (client, done):
+        await client.send_all(GET)
+        await client.receive_some()
+        await client.aclose()
+        await done.wait()
+
+
+async def test_a_client_that_says_nothing_is_closed() -> None:
+    async with connected(hello, keep_alive_s=0.05) as (client, done):
+        await client.send_all(GET[:-2])
+        assert await client.receive_some() == b""
+        await done.wait()
+
+
+async def test_a_client_that_asks_no_more_is_closed() -> None:
+    async with connected(hello, keep_alive_s=0.05) as (client, done):
+        await client.send_all(GET)
+        while await client.receive_some():
+            pass
+        await done.wait()
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with connected(flood, stall_s=0.2) as (client, done):
+        await client.send_all(GET)
+        await done.wait()
+        with pytest.raises(trio.BrokenResourceError):  # noqa: PT012 -- it is in one of these
+            while True:
+                await client.receive_some()
+    assert "client cut: it does not read its answer" in caplog.messages
+
+
+async def test_a_client_that_reads_slowly_is_served_to_the_end() -> None:
+    async with connected(flood, stall_s=5) as (client, done):
+        await client.send_all(LAST_GET)
+        received = 0
+        while piece := await client.receive_some(4 * 1024 * 1024):
+            received += len(piece)
+        assert received > 64 * 1024 * 1024
+        await done.wait()
+
+
+async def test_a_failing_application_costs_its_connection_only(caplog: pytest.LogCaptureFixture) -> None:
+    async with connected(fail) as (client, _):
+        await client.send_all(LAST_GET)
+        assert (await client.receive_some()).startswith(b"HTTP/1.1 500 ")
+    assert any(record.exc_info for record in caplog.records)
+
+
+async def test_a_failure_of_the_connection_itself_is_contained(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Connection):
+        async def _read_data(self) -> None:
+            raise RuntimeError("a bug in what we build on")
+
+    done = trio.Event()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await Broken(ASGIWrapper(hello), Config(), WorkerContext(None), stream).run()
+        done.set()
+
+    with trio.fail_after(TEST_S):
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+            async with await trio.open_tcp_stream(*listener.socket.getsockname()) as client:
+                assert await client.receive_some() == b""
+            await done.wait()
+            nursery.cancel_scope.cancel()
+    assert "connection failed" in caplog.messages
+
+
+# --- the server
+
+
+async def test_a_stop_lets_requests_under_way_finish_and_takes_no_more() -> None:
+    async with serving(drain_s=TEST_S) as site:
+        site.service.gate = trio.Event()
+        answers = []
+
+        async def ask() -> None:
+            answers.append(await site.client.post("/sessions", json=MINIMAL))
+
+        with trio.fail_after(TEST_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await site.service.entered.wait()
+                site.stopping = True
+                site.stop.set()
+                while True:
+                    try:
+                        await (await trio.open_tcp_stream(*site.address)).aclose()
+                    except OSError:
+                        break
+                site.service.gate.set()
+        assert [answer.status_code for answer in answers] == [201]
+        assert answers[0].headers["connection"] == "close"
+
+
+async def test_a_stop_closes_idle_connections_at_once() -> None:
+    async with serving(drain_s=TEST_S) as site:
+        with trio.fail_after(TEST_S / 2):
+            silent, idle = [await trio.open_tcp_stream(*site.address) for _ in range(2)]
+            async with silent, idle:
+                await idle.send_all(GET)
+                await idle.receive_some()
+                site.stop.set()
+                while await idle.receive_some():
+                    pass
+                assert await silent.receive_some() == b""
+
+
+def cut_count(caplog: pytest.LogCaptureFixture) -> list[int]:
+    message = "connections cut at the end of the drain"
+    return [vars(record)["count"] for record in caplog.records if record.message == message]
+
+
+async def test_a_stop_cuts_a_request_that_does_not_end(caplog: pytest.LogCaptureFixture) -> None:
+    with trio.fail_after(TEST_S):
+        async with serving(drain_s=0.1) as site:
+            site.service.gate = trio.Event()
+            async with await trio.open_tcp_stream(*site.address) as stream:
+                await stream.send_all(POST)
+                await site.service.entered.wait()
+                site.stop.set()
+                with pytest.raises(trio.BrokenResourceError):
+                    await stream.receive_some()
+                await site.service.hung_up.wait()
+    assert cut_count(caplog) == [1]
+
+
+async def test_a_client_that_does_not_read_cannot_hold_a_stop(caplog: pytest.LogCaptureFixture) -> None:
+    """Hypercorn shields what it sends; only cutting the connection ends that."""
+    with trio.fail_after(TEST_S):
+        async with serving(drain_s=0.1) as site:
+            session_id = (await site.client.post("/sessions", json=MINIMAL)).json()["session_id"]
+            session = site.service.sessions[session_id]
+            large = attrs.evolve(session.room, metadata={"pad": "x" * 64 * 1024 * 1024})
+            site.service.sessions[session_id] = attrs.evolve(session, room=large)
+            async with await trio.open_tcp_stream(*site.address) as deaf:
+                await deaf.send_all(b"GET /sessions/%b HTTP/1.1\r\nHost: x\r\n\r\n" % session_id.encode())
+                assert await deaf.receive_some(1)
+                site.stop.set()
+                await site.stopped.wait()
+    assert cut_count(caplog) == [1]
+
+
+async def test_listeners_are_told_of_a_stop() -> None:
+    async with serving() as site:
+        with trio.fail_after(TEST_S):
+            async with await trio.open_tcp_stream(*site.address) as listener:
+                await listener.send_all(b"GET /ws HTTP/1.1\r\n" + UPGRADE)
+                received = await listener.receive_some()
+                while b'"welcome"' not in received:
+                    received += await listener.receive_some()
+                assert received.startswith(b"HTTP/1.1 101 ")
+                site.stop.set()
+                site.hub.close()
+                assert b"\x03\xe9" in await listener.receive_some()  # close code 1001
+            await site.stopped.wait()
+        assert site.count("transport_http_requests_total", method="GET", route="/ws", status="101") == 1
+
+
+async def test_a_port_that_is_taken_stops_the_start_in_one_line(site: Site) -> None:
+    settings = Settings(port=site.address[1])
+    with pytest.raises(SettingsError, match=rf"^HOST=127\.0\.0\.1 PORT={site.address[1]}: cannot listen there \(.+\)"):
+        await serve(None, settings, stop=trio.Event())  # type: ignore[arg-type]
+
+
+async def test_a_host_that_is_none_stops_the_start_in_one_line() -> None:
+    with pytest.raises(SettingsError, match=r"^HOST=no\.such\.host\.invalid PORT=0: cannot listen there"):
+        await serve(None, Settings(host="no.such.host.invalid", port=0), stop=trio.Event())  # type: ignore[arg-type]
+
+
+async def test_the_url_names_the_port_that_was_bound() -> None:
+    async with serving(host="::1") as site:
+        assert site.url.startswith("http://[::1]:")
+        assert site.address[1] > 0
+        assert (await site.client.get("/health")).status_code == 200
+
+
+# --- what is logged
+
+
+OURS = ("transport_trio", "hypercorn", "quart")  # the client of the tests logs, too
+
+
+async def test_the_access_log_has_a_line_for_each_request_and_never_its_query(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(access_log=True, api_keys=("a-key-of-the-tests",)) as site:
+        headers = {"Authorization": "Bearer a-key-of-the-tests"}
+        await site.client.get("/sessions?limit=7&cursor=private", headers=headers)
+        await site.client.post("/sessions", json=MINIMAL, headers=headers)
+        url = site.url.replace("http", "ws") + "/ws?token=a-key-of-the-tests"
+        async with open_websocket_url(url) as listener:
+            await listener.get_message()
+    lines = [vars(record) for record in caplog.records if record.name == "transport_trio.access"]
+    assert [(line["method"], line["path"], line["status"]) for line in lines[:2]] == [
+        ("GET", "/sessions", 200),
+        ("POST", "/sessions", 201),
+    ]
+    assert lines[2]["path"] == "/ws"
+    assert lines[0]["client"] == "127.0.0.1"
+    assert lines[0]["duration_s"] > 0
+    everything = "\n".join(str(vars(record)) for record in caplog.records if record.name.startswith(OURS))
+    assert "a-key-of-the-tests" not in everything
+    assert "private" not in everything
+    assert TOKEN not in everything
+
+
+async def test_without_the_setting_there_is_no_access_log(caplog: pytest.LogCaptureFixture, site: Site) -> None:
+    caplog.set_level(logging.INFO)
+    await site.client.get("/health")
+    ours = [record for record in caplog.records if record.name.startswith(OURS)]
+    assert [record for record in ours if "/health" in str(vars(record))] == []
+
+
+def test_answers_do_not_name_the_server() -> None:
+    assert not hypercorn_config(Settings()).include_server_header

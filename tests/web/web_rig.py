@@ -1,0 +1,224 @@
+"""The whole web on a port of 127.0.0.1, over use-cases that a test scripts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import httpx
+import trio
+from prometheus_client import CollectorRegistry
+
+from fakes import MemoryJournal
+from transport_trio.concurrency import SystemClock
+from transport_trio.errors import SessionNotFound, UnknownProvider
+from transport_trio.events import Event, SessionEnded
+from transport_trio.hub import Hub
+from transport_trio.metrics import Metrics
+from transport_trio.models import (
+    Check,
+    CheckStatus,
+    EndReason,
+    ProviderCleanup,
+    Room,
+    Session,
+    SessionId,
+    SessionRequest,
+    SessionStatus,
+    TokenGrant,
+    new_session_id,
+)
+from transport_trio.ports import Change, SessionPage, SessionQuery
+from transport_trio.sessions import Created, IdempotencyKey
+from transport_trio.settings import Settings
+from transport_trio.web import KeyRing, WebDeps, create_app, serve
+
+NOW = datetime(2026, 1, 1, 11, tzinfo=UTC)
+TEST_S = 5  # bounds every test with sockets; none comes near it
+TOKEN = "a-meeting-token-of-the-tests"
+SESSION_ID = "6f1c3f0e-3f0a-4a2b-9f57-6d1f5c3b2a10"
+MINIMAL = {"provider": "daily"}
+
+
+class FakeService:
+    """Use-cases without a provider: sessions in a dict, failures on demand, everything asked is kept."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.asked: list[SessionRequest] = []
+        self.keys: list[IdempotencyKey | None] = []
+        self.queries: list[SessionQuery] = []
+        self.failure: Exception | None = None
+        self.replayed = False
+        self.gate: trio.Event | None = None  # creations wait for it
+        self.entered = trio.Event()
+        self.hung_up = trio.Event()
+
+    async def create(self, request: SessionRequest, *, idempotency: IdempotencyKey | None = None) -> Created:
+        self._fail()
+        self.asked.append(request)
+        self.keys.append(idempotency)
+        self.entered.set()
+        if self.gate is not None:
+            try:
+                await self.gate.wait()
+            except trio.Cancelled:
+                self.hung_up.set()
+                raise
+        session = self._session(request)
+        self.sessions[session.id] = session
+        return Created(session=session, meeting_token=TOKEN, replayed=self.replayed)
+
+    def dry_run(self, request: SessionRequest) -> dict[str, Any]:
+        self._fail()
+        return {"room": {"privacy": request.room_config.privacy.lower()}, "token": {"body": {}, "claims": {"o": False}}}
+
+    def managed_options(self, provider: str) -> frozenset[str]:
+        if provider != "daily":
+            raise UnknownProvider(provider, ("daily",))
+        return frozenset({"exp", "eject_at_room_exp"})
+
+    async def get(self, session_id: str) -> Session:
+        self._fail()
+        if session_id not in self.sessions:
+            raise SessionNotFound(session_id)
+        return self.sessions[session_id]
+
+    async def list(self, query: SessionQuery) -> SessionPage:
+        self._fail()
+        self.queries.append(query)
+        sessions = tuple(self.sessions.values())
+        return SessionPage(sessions=sessions[: query.limit], total=len(sessions), next_cursor=None)
+
+    async def end(self, session_id: str) -> Session:
+        session = await self.get(session_id)
+        ended = attrs.evolve(
+            session,
+            status=SessionStatus.ENDED,
+            ended_at=NOW,
+            end_reason=EndReason.REQUESTED,
+            provider_cleanup=ProviderCleanup.PENDING,
+        )
+        self.sessions[session_id] = ended
+        return ended
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _session(self, request: SessionRequest) -> Session:
+        session_id = new_session_id()
+        name = request.room_config.name or f"tt-{session_id}"
+        return Session(
+            id=session_id,
+            provider=request.provider,
+            status=SessionStatus.CREATED,
+            room=Room(name=name, url=f"https://x.daily.co/{name}", metadata={"id": "r-1"}),
+            room_config=request.room_config,
+            participant_config=request.participant_config,
+            token=TokenGrant(expires_at=NOW + timedelta(seconds=request.token_ttl_s)),
+            created_at=NOW,
+            updated_at=NOW,
+            expires_at=NOW + timedelta(seconds=request.session_ttl_s),
+        )
+
+
+@attrs.define(eq=False, kw_only=True)
+class Site:
+    """A running service: its parts, to arrange things, and a client, to ask."""
+
+    settings: Settings
+    service: FakeService
+    journal: MemoryJournal
+    hub: Hub
+    metrics: Metrics
+    checks: list[Check]
+    stop: trio.Event = attrs.field(factory=trio.Event)
+    stopped: trio.Event = attrs.field(factory=trio.Event)
+    stopping: bool = False
+    url: str = ""
+    client: httpx.AsyncClient = attrs.field(init=False)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        url = httpx.URL(self.url)
+        assert url.port is not None
+        return url.host, url.port
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def happen(self, *types: type[Event], session_id: str = SESSION_ID) -> None:
+        """Commit such events of a session, as its owner task would."""
+        for type_ in types:
+            more: dict[str, Any] = {"status": SessionStatus.ACTIVE, "participants": ()}
+            if type_ is SessionEnded:
+                more = {"reason": EndReason.REQUESTED}
+            event = type_(session_id=SessionId(session_id), time=NOW, **more)
+            await self.journal.commit(Change(events=(event,)))
+
+    async def raw(self, sent: bytes, *, end: bool = False) -> bytes:
+        """What comes back for these bytes until the server closes the connection."""
+        with trio.fail_after(TEST_S):
+            async with await trio.open_tcp_stream(*self.address) as stream:
+                await stream.send_all(sent)
+                if end:
+                    await stream.send_eof()
+                return b"".join([piece async for piece in stream])
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The answer is a problem document in the contract's form; its content."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert document["type"] == f"urn:transport-trio:error:{code}"
+    assert document["code"] == code
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    for fault in document["errors"]:
+        assert set(fault) == {"path", "message"}
+    assert "Traceback" not in response.text
+    return document
+
+
+@asynccontextmanager
+async def serving(**changes: Any) -> AsyncIterator[Site]:
+    settings = Settings(**({"port": 0, "drain_s": 2.0} | changes))
+    metrics = Metrics.create(CollectorRegistry())
+    journal = MemoryJournal()
+    site = Site(
+        settings=settings,
+        service=FakeService(),
+        journal=journal,
+        hub=Hub(journal, metrics, settings),
+        metrics=metrics,
+        checks=[Check("journal", CheckStatus.OK), Check("bus", CheckStatus.OFF)],
+    )
+    deps = WebDeps(
+        settings=settings,
+        service=site.service,
+        journal=journal,
+        hub=site.hub,
+        metrics=metrics,
+        keys=KeyRing(settings.api_keys),
+        clock=SystemClock(),
+        checks=lambda: site.checks,
+        started_at=trio.current_time(),
+        stopping=lambda: site.stopping,
+    )
+
+    async def run(*, task_status: trio.TaskStatus[str]) -> None:
+        await serve(create_app(deps), settings, stop=site.stop, task_status=task_status)
+        site.stopped.set()
+
+    async with trio.open_nursery() as nursery:
+        site.url = await nursery.start(run)
+        async with httpx.AsyncClient(base_url=site.url, timeout=TEST_S) as site.client:
+            yield site
+        site.hub.close()
+        site.stop.set()
