@@ -60,16 +60,18 @@ class LimitedFiles:
 
     def fill(self) -> None:
         log = self.folder / "journal.sqlite3-wal"
-        self._limit(log.stat().st_size if log.exists() else 0)
+        self.allow(log.stat().st_size if log.exists() else 0)
 
     def grant_what_the_ballast_freed(self) -> None:
-        self._limit(BALLAST_BYTES - 1)  # too little for the ballast itself
+        (self.folder / "ballast").unlink(missing_ok=True)
+        self.allow(BALLAST_BYTES - 1)  # too little for the ballast itself
 
     def empty(self) -> None:
-        self._limit(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        self.allow(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
 
     @staticmethod
-    def _limit(size: int) -> None:
+    def allow(size: int) -> None:
+        """How large files may be."""
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 from journal_builders import WEEK_S, Box, a_session, at, begins, ended, ended_event, sid, tells, until
-from small_disk import KINDS, SmallDisk
+from small_disk import KINDS, SmallDisk, limited_files
 
-from transport_trio.errors import StorageUnavailable
+from transport_trio.errors import JournalUnusable, StorageUnavailable
 from transport_trio.journal import SqliteJournal
 from transport_trio.journal.ballast import BALLAST_BYTES, Ballast
 from transport_trio.journal.failures import DiskFailed, DiskFault
@@ -148,12 +148,31 @@ async def test_a_start_on_a_full_disk_opens_for_what_goes_on(disk: SmallDisk) ->
         await journal.commit(begins(1))
     disk.fill()
     disk.grant_what_the_ballast_freed()
-    (disk.folder / "ballast").unlink(missing_ok=True)
     async with box.open() as journal:
         assert journal.health().message == "the journal's disk is full"
         await until_stored(journal, ends(1))
         disk.empty()
         await until_healthy(journal)
+
+
+async def test_a_journal_cannot_be_made_on_a_full_disk(disk: SmallDisk) -> None:
+    disk.folder.mkdir()
+    disk.fill()
+    with pytest.raises(JournalUnusable, match="cannot be"):
+        async with Box(disk.folder).open():
+            pytest.fail("opened")
+    disk.empty()
+    async with Box(disk.folder).open() as journal:
+        await journal.commit(begins(1))
+
+
+async def test_a_journal_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
+    with limited_files(tmp_path) as disk:
+        disk.allow(8192)
+        with pytest.raises(JournalUnusable, match=r"journal\.sqlite3 cannot be made \(disk I/O error\)"):
+            async with Box(disk.folder).open():
+                pytest.fail("opened")
+        assert not Box(disk.folder).file.exists()
 
 
 async def test_a_database_locked_from_outside_is_waited_for(box: Box) -> None:
@@ -169,6 +188,27 @@ async def test_a_database_locked_from_outside_is_waited_for(box: Box) -> None:
         other.close()
         await until_stored(journal, tells(1))
         await until_healthy(journal)
+
+
+async def test_a_new_epoch_that_cannot_be_written_stops_the_start(box: Box) -> None:
+    async with box.open() as journal:
+        epoch = journal.epoch
+    other = sqlite3.connect(box.file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalUnusable, match=r"cannot be used \(database is locked\)"):
+        async with box.open(new_epoch=True):
+            pytest.fail("opened")
+    other.close()
+    async with box.open() as journal:
+        assert journal.epoch == epoch
+
+
+async def test_a_log_that_somebody_removed_is_no_reason_to_stop(box: Box) -> None:
+    async with box.open() as journal:
+        await journal.commit(begins(1))
+        box.log.unlink()
+        await journal.commit(begins(2))
+        assert journal.head == 2
 
 
 async def test_damage_while_open_is_told_and_ends_nothing(box: Box, caplog: pytest.LogCaptureFixture) -> None:

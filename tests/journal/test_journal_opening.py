@@ -140,6 +140,21 @@ async def test_a_check_ends_in_the_time_it_is_given(box: Box) -> None:
     assert open_file(box.folder, check_s=0.0) == box.file
 
 
+async def test_a_restored_copy_opens_whatever_made_it(box: Box, tmp_path: Path) -> None:
+    """`VACUUM INTO` is the shortest way to a backup, and its file has no write-ahead log."""
+    async with box.open() as journal:
+        await journal.commit(begins(1))
+        copy = Box(tmp_path / "copy")
+        copy.folder.mkdir()
+        db = sqlite3.connect(box.file)
+        db.execute("VACUUM INTO ?", (str(copy.file),))
+        db.close()
+    async with copy.open(new_epoch=True) as journal:
+        await journal.commit(begins(2))
+        assert journal.head == 2
+        assert copy.log.exists()
+
+
 # --- refusing what is not fit --------------------------------------------------------------------------------
 
 
@@ -172,8 +187,16 @@ def without_a_table(path: Path) -> None:
     db.close()
 
 
+def without_its_record(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("DELETE FROM journal")
+    db.commit()
+    db.close()
+
+
 @pytest.mark.parametrize(
-    "spoil", [garbage, emptied, cut_in_the_header, cut_in_half, overwritten_inside, without_a_table]
+    "spoil",
+    [garbage, emptied, cut_in_the_header, cut_in_half, overwritten_inside, without_a_table, without_its_record],
 )
 async def test_a_damaged_file_is_refused_and_left_alone(box: Box, spoil: Callable[[Path], None]) -> None:
     await filled(box)
@@ -216,6 +239,12 @@ async def test_a_file_of_another_format_is_refused(box: Box, format_: int, words
     await filled(box)
     edit(box, f"PRAGMA user_version = {format_}")
     assert f"was written by {words} (format {format_}, this one reads 1); use that version" in await refusal(box)
+
+
+async def test_a_file_that_sqlite_cannot_open_is_not_called_damaged(box: Box) -> None:
+    await filled(box)
+    (box.folder / "journal.sqlite3-wal").mkdir()
+    assert f"{box.file} cannot be opened (" in await refusal(box)
 
 
 async def test_a_folder_in_the_files_place_is_refused(box: Box) -> None:

@@ -18,12 +18,15 @@ _FAULTS = {
 }
 
 
+def kind_of(exc: sqlite3.Error) -> int:
+    """SQLite's primary code; what it adds in the higher bytes tells e.g. a failed read from a failed fsync."""
+    return getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
 @contextmanager
 def disk_errors() -> Iterator[None]:
     """Turn what SQLite raises in the body into `DiskFailed`."""
     try:
         yield
     except sqlite3.Error as exc:
-        # The lower byte is the kind; the rest tells e.g. a failed read from a failed fsync.
-        kind = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        raise DiskFailed(_FAULTS.get(kind, DiskFault.OTHER), str(exc)) from exc
+        raise DiskFailed(_FAULTS.get(kind_of(exc), DiskFault.OTHER), str(exc)) from exc

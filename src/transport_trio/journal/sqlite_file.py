@@ -6,10 +6,12 @@ import os
 import sqlite3
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 from transport_trio.errors import JournalUnusable
+from transport_trio.journal.sqlite_errors import kind_of
 from transport_trio.journal.sqlite_schema import APPLICATION_ID, FILE_NAME, FORMAT, SCHEMA
 
 MAGIC = b"SQLite format 3\0"
@@ -44,6 +46,7 @@ def open_file(folder: Path, *, check_s: float = CHECK_S) -> Path:
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes; used by one thread at a time."""
     db = _connect(path, "rw")
+    db.execute("PRAGMA journal_mode = WAL")  # some ways to restore a backup lose it
     db.execute("PRAGMA synchronous = FULL")
     return db
 
@@ -75,8 +78,7 @@ def _create(folder: Path, path: Path) -> None:
 
 
 def _build(path: Path) -> None:
-    db = sqlite3.connect(path, isolation_level=None)
-    try:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = OFF")  # one fsync at the end does for a file that nobody knows yet
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
@@ -85,8 +87,6 @@ def _build(path: Path) -> None:
         db.execute(f"PRAGMA user_version = {FORMAT}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         path.chmod(0o600)  # it names people; what SQLite puts beside it gets the same mode
-    finally:
-        db.close()
     _sync(path)
 
 
@@ -120,31 +120,21 @@ def _check_header(path: Path) -> None:
 
 def _check_content(path: Path, check_s: float) -> None:
     """Have SQLite check as much of the file as the time allows, through a connection that cannot write."""
+    deadline = time.monotonic() + check_s
     try:
-        db = connect_reader(path)
-        try:
-            deadline = time.monotonic() + check_s
+        with closing(connect_reader(path)) as db:
+            if db.execute("SELECT epoch, pruned_through, probe FROM journal").fetchone() is None:
+                raise _damaged(path, "its own record is missing")
             db.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_STEPS)
-            fault = _quick_check(db)
-        finally:
-            db.close()
+            (fault,) = db.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as exc:
-        if exc.sqlite_errorcode & 0xFF in DAMAGED:
+        if kind_of(exc) == sqlite3.SQLITE_INTERRUPT:
+            return  # nothing found in the time there is
+        if kind_of(exc) in DAMAGED:
             raise _damaged(path, str(exc)) from exc
         raise JournalUnusable(f"{path} cannot be opened ({exc}); see to its disk and permissions") from exc
     if fault != "ok":
-        raise _damaged(path, fault)
-
-
-def _quick_check(db: sqlite3.Connection) -> str:
-    db.execute("SELECT epoch, pruned_through, probe FROM journal").fetchone()
-    try:
-        (fault,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError as exc:
-        if exc.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            return "ok"  # nothing found in the time there is
-        raise
-    return str(fault).splitlines()[-1]
+        raise _damaged(path, str(fault).splitlines()[-1])
 
 
 def _damaged(path: Path, detail: str) -> JournalUnusable:
