@@ -124,7 +124,8 @@ class Follower:
                 message = json.loads(await socket.get_message())
             match message["type"]:
                 case "welcome":
-                    say("following the session")
+                    if self._position:
+                        say(f"going on after event {self._position['after']}")
                     self._epoch, silence_s = message["epoch"], SILENT_BEATS * message["heartbeat_s"] + 1
                 case "gap":
                     self._position = {}
@@ -132,6 +133,7 @@ class Follower:
                     mine = [one for one in message["sessions"] if one["session_id"] == self._session_id]
                     if not mine:
                         return True  # only what has ended is absent
+                    say("following the session")
                     self._people.reset(mine[0]["participants"])
                 case "participant_joined":
                     self._people.joined(message["participant"])

@@ -81,13 +81,15 @@ async def test_bot_is_there_from_the_first_to_the_last_person(service: Service, 
     assert (session["status"], session["end_reason"]) == ("Ended", "requested")
 
 
-async def test_bot_alone_starts_no_bot(service: Service, daily_sandbox: SandboxHandle) -> None:
+async def test_bot_does_not_count_as_a_person(service: Service, daily_sandbox: SandboxHandle) -> None:
     async with runner(service) as bots:
         room = await room_of(bots)
         daily_sandbox.join(room, "bot", BOT)
-        daily_sandbox.join(room, "Ada", anonymous=True)
+        ada = daily_sandbox.join(room, "Ada", anonymous=True)
         await bots.line("starting the bot")
-        assert bots.lines.index("people in the room: 1") < bots.lines.index("starting the bot")
+        daily_sandbox.leave(room, ada)
+        await bots.line("people in the room: 0")
+        await bots.line("bot: left")
         assert "people in the room: 2" not in bots.lines
         assert await bots.stop(signal.SIGINT) == 0
     assert (await session_in(service, room))["status"] == "Ended"
@@ -118,6 +120,7 @@ async def test_lost_service_is_come_back_to_and_what_happened_meanwhile_is_seen(
         await bots.line("the connection has ended: " + ("1001" if number == signal.SIGTERM else "1006"))
         daily_sandbox.join(room, "Ada", anonymous=True)
         async with open_service(PORT=service.url.rpartition(":")[2]):
+            await bots.line("going on after event ")
             await bots.line("bot: joined")
             daily_sandbox.leave(room)
             await bots.line("bot: left")
