@@ -118,6 +118,16 @@ class TestKinds:
         names_sent = {line.split(b":")[0].decode().lower() for line in head.split(b"\r\n")[1:]}
         assert names_sent == set(whole.headers)
 
+    def test_a_client_of_http_2_is_cut_off_too(self, daily_sandbox: SandboxHandle) -> None:
+        daily_sandbox.add_fault("lost_response")
+        upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+        with connected(daily_sandbox) as stream:
+            stream.sendall(b"GET /v1/rooms HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
+            stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            received = b"".join(iter(lambda: stream.recv(4096), b""))
+        assert received.startswith(b"HTTP/1.1 101 ")
+        assert b"authorization-header-error" not in received
+
     def test_garbage_comes_with_status_200(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         daily_sandbox.add_fault("garbage")
         response = api.post("/rooms", json={"name": "a"})

@@ -55,6 +55,14 @@ def test_an_unknown_path_or_method_is_404_before_the_key_is_looked_at(
     assert "Allow" not in response.headers
 
 
+def test_a_websocket_has_no_endpoint_either(daily_sandbox: SandboxHandle) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    with closing(HTTPConnection(urlsplit(daily_sandbox.url).netloc, timeout=10)) as connection:
+        connection.request("GET", "/v1/rooms", headers=headers | {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="})
+        response = connection.getresponse()
+        assert (response.status, json.load(response)) == (404, NO_ENDPOINT)
+
+
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer   ", "bearer sandbox", "Basic c2FuZGJveA=="])
 def test_a_missing_or_malformed_header_is_400(daily_sandbox: SandboxHandle, header: str | None) -> None:
     assert bare_get(daily_sandbox, "/v1/rooms", header) == (400, BAD_HEADER)
