@@ -79,8 +79,8 @@ class ServerChild:
         assert self.process.stdout is not None
         text = ""
         for line in self.process.stdout:
-            text += line
-            if line.startswith("Ctrl-C") or "Ctrl-C stops it" in line:
+            text += line.lstrip("\n") if not text else line
+            if "Ctrl-C stops it" in line:
                 break
         else:
             raise AssertionError(f"no banner:\n{text}\n{self.errors.read_text()}")

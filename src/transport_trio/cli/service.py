@@ -41,6 +41,7 @@ async def _with_sandbox(settings: Settings, new_epoch: bool) -> None:
 
 
 def _show(settings: Settings, sandbox_url: str | None, ready: Ready) -> None:
+    click.echo()  # sets it apart from the log lines around it
     click.echo(
         banner(
             url=ready.url,
