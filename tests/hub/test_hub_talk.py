@@ -28,15 +28,30 @@ async def test_pings_come_every_heartbeat_and_silence_of_three_ends_it(rig: Rig,
 
 async def test_whatever_is_heard_starts_the_three_heartbeats_anew(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
+        began = trio.current_time()
         heartbeat = Heartbeat(ear.listener, 30)
-        assert heartbeat.due_at(heard_at=0) == 30
-        await trio.sleep(89)
-        heartbeat.beat(heard_at=0)
+        while (due_at := heartbeat.due_at(began + 50)) < began + 140:
+            await trio.sleep_until(due_at)
+            heartbeat.beat(began + 50)
+            assert ear.listener.closed_for is None
+        assert due_at == began + 140
+        await trio.sleep_until(due_at)
+        heartbeat.beat(began + 50)
+        assert ear.listener.closed_for is Close.SILENT
+
+
+async def test_a_standstill_of_ours_is_not_the_listeners_silence(rig: Rig, autojump_clock: MockClock) -> None:
+    """After SIGSTOP, or an hour of swapping, every pong is there but none has been read yet."""
+    with rig.listening() as ear:
+        heartbeat = Heartbeat(ear.listener, 30)
+        began = trio.current_time()
+        await trio.sleep(3600)
+        heartbeat.beat(heard_at=began)
         assert ear.listener.closed_for is None
-        assert heartbeat.due_at(heard_at=0) == 90
-        await trio.sleep(2)
-        heartbeat.beat(heard_at=50)
-        assert ear.listener.closed_for is None
+        while ear.listener.closed_for is None:
+            await trio.sleep_until(heartbeat.due_at(began))
+            heartbeat.beat(heard_at=began)
+        assert trio.current_time() == began + 3690
 
 
 async def test_beats_that_were_missed_are_not_made_up_for(rig: Rig, autojump_clock: MockClock) -> None:
