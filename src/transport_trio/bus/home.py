@@ -64,7 +64,8 @@ class Home:
             "server_name": "transport_trio",
             "pid_file": str(self._pidfile),
             "logtime": False,
-            "jetstream": {"store_dir": str(self._folder / "store")},
+            # Each message is on the disk before its ack, as each event is in the journal before anybody is told.
+            "jetstream": {"store_dir": str(self._folder / "store"), "sync_interval": "always"},
         }
         # nats-server reads JSON as well, but none of its \u escapes.
         self.config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")

@@ -35,6 +35,8 @@ NO_MESSAGE = 10037
 TOO_LARGE = 10054
 NO_STREAM = 10059
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+# Far more than is ever in flight: past it nats-py waits for the socket, and swallows the cancellation of that wait.
+PENDING_MAX = 256 * 1024 * 1024
 
 
 class NoStream(BusUnavailable):
@@ -80,7 +82,7 @@ class Link:
         with trio.move_on_after(self._settings.connect_s * (len(servers) + 1)) as scope, _translated():
             await trio_asyncio.aio_as_trio(self._connect)(servers)
         if scope.cancelled_caught:
-            raise BusUnavailable("no answer to the attempt to connect")
+            raise BusUnavailable("no answer in time")
         version = self._client.connected_server_version
         if (version.major, version.minor) < MIN_SERVER:
             raise BusMisconfigured(f"nats-server {version.major}.{version.minor} is too old; 2.11 or later is needed")
@@ -166,7 +168,7 @@ class Link:
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=self._settings.connect_s,  # type: ignore[arg-type]
-                flush_timeout=self._settings.ack_s,
+                pending_size=PENDING_MAX,
                 ping_interval=self._settings.ping_s,  # type: ignore[arg-type]
             )
         except nats.errors.NoServersError as exc:
@@ -186,6 +188,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except APIError as exc:
+        if exc.err_code is None:  # nobody serves JetStream's subjects
+            raise BusUnavailable("JetStream does not answer; it must be enabled (nats-server -js)") from exc
         text = f"{exc.description} (code {exc.err_code})"
         if exc.err_code in WRONG_LAST_SEQUENCE:
             raise BusOutOfSequence(text) from exc
@@ -196,6 +200,8 @@ def _translated() -> Iterator[None]:
         if exc.err_code == NO_STREAM:
             raise NoStream(text) from exc
         raise BusUnavailable(text) from exc
+    except TimeoutError as exc:
+        raise BusUnavailable("no answer in time") from exc
     except Exception as exc:
         # nats-py lets through whatever its sockets and parsers raise; one odd byte must not end the service.
         raise BusUnavailable(str(exc) or type(exc).__name__) from exc

@@ -9,6 +9,7 @@ from transport_trio.bus.message import SUBJECTS
 
 STREAM = "TRANSPORT_EVENTS"
 DAY_S = 86400.0
+UNLIMITED = -1
 
 
 @attrs.frozen(kw_only=True)
@@ -32,32 +33,25 @@ class StreamPlan:
 
     def differences(self, found: StreamConfig) -> list[str]:
         """What breaks our promises, field by field. How it is replicated, placed or packed is the operator's."""
-        unlimited = -1
         wanted: dict[str, object] = {
             "subjects": [SUBJECTS],
             "retention": RetentionPolicy.LIMITS,
             "storage": StorageType.FILE,
             "max_age": self.max_age_s,
             "duplicate_window": self.duplicate_window_s,
-            "max_msgs": unlimited,
-            "max_bytes": unlimited,
-            "max_msgs_per_subject": unlimited,
-            "max_msg_size": unlimited,
+            "max_msgs": UNLIMITED,
+            "max_bytes": UNLIMITED,
+            "max_msgs_per_subject": UNLIMITED,
+            "max_msg_size": UNLIMITED,
             "no_ack": False,
             "sealed": False,
             "mirror": None,
             "sources": None,
             "subject_transform": None,
         }
-        return [
-            f"{field} is {_plain(getattr(found, field))}, not {_plain(want)}"
-            for field, want in wanted.items()
-            if _plain(getattr(found, field)) != _plain(want)
-        ]
+        pairs = ((field, getattr(found, field), want) for field, want in wanted.items())
+        return [f"{field} is {_shown(has)}, not {_shown(want)}" for field, has, want in pairs if (has or want) != want]
 
 
-def _plain(value: object) -> str:
-    """One form for what the server may leave out or send as text, an enum or a number."""
-    if isinstance(value, float):
-        return f"{value:g} s"
-    return str(getattr(value, "value", value) or None)
+def _shown(value: object) -> str:
+    return f"{value:g} s" if isinstance(value, float) else str(getattr(value, "value", value))

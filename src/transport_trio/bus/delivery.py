@@ -1,0 +1,130 @@
+"""Getting events into the stream: each once, in order within its session, whatever becomes of the acks.
+
+Each message is fenced by the sequence of its session's last message in the stream. So a repeat of one whose ack was
+lost is refused by the server if the first copy is there, however late it lands, and the order within a session holds
+without trusting the connection. Within a session one message waits for the ack of the one before; sessions do not
+wait for each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import attrs
+import trio
+
+from transport_trio.bus.backoff import Backoff
+from transport_trio.bus.fences import Fences
+from transport_trio.errors import BusOutOfSequence, BusRefused, BusUnavailable
+from transport_trio.events import EventType, RecordedEvent
+from transport_trio.metrics import Metrics
+from transport_trio.ports import Bus, BusMessage, Journal
+
+log = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class _Chain:
+    """Events of one session that are still to be stored, in order."""
+
+    session_id: str
+    events: deque[RecordedEvent] = attrs.field(factory=deque)
+
+
+class Delivery:
+    """Brings events to the bus and counts them. `on_rollback(epoch, id)` hears of an id above the journal's head."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        bus: Bus,
+        metrics: Metrics,
+        *,
+        backoff: Callable[[], Backoff],
+        on_rollback: Callable[[str, int], Awaitable[None]],
+    ) -> None:
+        self._journal, self._bus, self._metrics = journal, bus, metrics
+        self._backoff = backoff
+        self._on_rollback = on_rollback
+        self._fences = Fences()
+
+    async def deliver(self, events: Sequence[RecordedEvent]) -> None:
+        """Return when each of the events is in the stream, or can never be."""
+        chains: dict[str, _Chain] = {}
+        for event in events:
+            chains.setdefault(event.session_id, _Chain(event.session_id)).events.append(event)
+        left = list(chains.values())
+        backoff = self._backoff()
+        while True:
+            await self._bus.wait_ready()
+            async with trio.open_nursery() as nursery:
+                for chain in left:
+                    nursery.start_soon(self._push, chain)
+            left = [chain for chain in left if chain.events]
+            if not left:
+                return
+            log.warning("delivery held up", extra={"sessions": len(left)})
+            await trio.sleep(backoff.next_s())
+
+    async def _push(self, chain: _Chain) -> None:
+        """Store a session's events one after the other; those whose fate stays unknown remain in the chain."""
+        refused, backoff = 0, self._backoff()
+        try:
+            while chain.events:
+                fence = self._fences.get(chain.session_id)
+                if fence is None:
+                    await self._catch_up(chain)
+                elif not await self._publish(chain, fence):
+                    refused += 1
+                    if refused > 1:  # once is a late copy or a new stream; more is a stranger who keeps writing
+                        await trio.sleep(backoff.next_s())
+        except BusUnavailable as exc:
+            self._fences.forget(chain.session_id)
+            self._metrics.bus_publish_failures.labels("unavailable").inc()
+            log.debug("not acknowledged", extra={"session_id": chain.session_id, "error": str(exc)})
+
+    async def _publish(self, chain: _Chain, fence: int) -> bool:
+        """Publish the chain's first event; False when the fence kept it out."""
+        event = chain.events[0]
+        told: dict[str, object] = {"session_id": event.session_id, "event_id": event.id}
+        try:
+            seq = await self._bus.publish(BusMessage(event=event, epoch=self._journal.epoch, expected_last=fence))
+        except BusOutOfSequence as exc:
+            self._fences.forget(event.session_id)
+            self._metrics.bus_publish_failures.labels("out_of_sequence").inc()
+            log.warning("fence refused an event", extra={**told, "error": str(exc)})
+            return False
+        except BusRefused as exc:
+            told["error"] = str(exc)
+        else:
+            self._fences.set(event.session_id, seq)
+            self._settle(chain)
+            return True
+        self._metrics.bus_messages_refused.inc()
+        log.error("event passed over: NATS will never take it", extra=told)
+        chain.events.popleft()
+        return True
+
+    async def _catch_up(self, chain: _Chain) -> None:
+        """Ask the stream how far this session got: drop what is there, and fence the rest."""
+        epoch = self._journal.epoch
+        last = await self._bus.last_of(chain.session_id)
+        seq, their_epoch, their_id = last or (0, epoch, 0)
+        self._fences.set(chain.session_id, seq)
+        if their_epoch != epoch:
+            log.warning(
+                "somebody else writes to a session", extra={"session_id": chain.session_id, "stream_sequence": seq}
+            )
+        elif their_id > self._journal.head:
+            await self._on_rollback(epoch, their_id)
+        else:
+            while chain.events and chain.events[0].id <= their_id:
+                self._settle(chain)
+
+    def _settle(self, chain: _Chain) -> None:
+        event = chain.events.popleft()
+        self._metrics.delivered_messages.inc()
+        if event.type is EventType.SESSION_ENDED:
+            self._fences.forget(event.session_id)

@@ -1,0 +1,83 @@
+"""Short ways to make events and to run a relay, for the tests of the bus."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from datetime import UTC, datetime
+
+import trio
+
+from transport_trio.bus import LinkSettings, NatsBus, NatsSettings, RelaySettings, StreamPlan
+from transport_trio.events import EventType, RecordedEvent
+from transport_trio.models import SessionId, new_session_id
+from transport_trio.ports import BusMessage
+
+# Bounds a test that hangs; nothing waits for it on purpose.
+LIMIT_S = 20.0
+TOLD_S = 10.0
+# For servers that answer: a busy machine must not look like an outage.
+PATIENT = NatsSettings(link=LinkSettings(connect_s=10, ack_s=10), look_s=0.1, retry_base_s=0.02, retry_max_s=0.1)
+# For servers that do not: the wait for an ack is what the test is about.
+HASTY = NatsSettings(link=LinkSettings(connect_s=10, ack_s=0.3), look_s=0.1, retry_base_s=0.02, retry_max_s=0.1)
+QUICK_RELAY = RelaySettings(retry_base_s=0.02, retry_max_s=0.1, save_s=0.05)
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def with_window(settings: NatsSettings, window_s: float) -> NatsSettings:
+    return NatsSettings(
+        stream=StreamPlan(duplicate_window_s=window_s),
+        link=settings.link,
+        look_s=settings.look_s,
+        retry_base_s=settings.retry_base_s,
+        retry_max_s=settings.retry_max_s,
+    )
+
+
+def event(
+    event_id: int,
+    session_id: SessionId,
+    type_: EventType = EventType.SESSION_UPDATED,
+    *,
+    body: bytes = b'{"type":"session_updated"}',
+    time: datetime = NOON,
+) -> RecordedEvent:
+    return RecordedEvent(event_id, session_id, type_, time, body)
+
+
+class Writer:
+    """A journal's worth of messages for one session, each fenced by the one before."""
+
+    def __init__(self, bus: NatsBus, epoch: str | None = None, session_id: SessionId | None = None) -> None:
+        self.bus, self.epoch = bus, epoch or str(uuid.uuid4())
+        self.session_id = session_id or new_session_id()
+        self.fence = 0
+        self._ids = itertools.count(1)
+
+    async def write(self, event_id: int | None = None, *, body: bytes = b"{}") -> int:
+        number = next(self._ids) if event_id is None else event_id
+        message = BusMessage(
+            event=event(number, self.session_id, body=body), epoch=self.epoch, expected_last=self.fence
+        )
+        self.fence = await self.bus.publish(message)
+        return self.fence
+
+
+async def until_ready(bus: NatsBus) -> None:
+    with trio.fail_after(LIMIT_S):
+        await bus.wait_ready()
+
+
+async def until_told(bus: NatsBus, text: str) -> str:
+    """What `/ready` says, once that holds `text`."""
+    with trio.move_on_after(TOLD_S):
+        while text not in bus.health().message:
+            await trio.sleep(0.005)
+        return bus.health().message
+    raise AssertionError(f"{text!r} is not in {bus.health()!r}")
+
+
+async def until_away(bus: NatsBus) -> str:
+    """What `/ready` says once the bus has noticed that something is wrong."""
+    return await until_told(bus, " ")

@@ -1,0 +1,122 @@
+"""A network between client and NATS that loses answers, holds requests back and cuts connections, on command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import attrs
+import trio
+
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+@attrs.define(eq=False)
+class _Wire:
+    """One connection: the half to the client, and the half to the server."""
+
+    client: trio.SocketStream
+    server: trio.SocketStream
+    deaf: bool = False
+    holding: bool = False
+    held: list[bytes] = attrs.field(factory=list)
+    released: trio.Event = attrs.field(factory=trio.Event)
+    held_something: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answers)
+            await self._requests()
+            if self.holding:
+                await self.released.wait()
+            with suppress(*GONE):
+                # The server reads everything before the end; cutting it off could lose what is on the way.
+                await self.server.send_eof()
+
+    async def _requests(self) -> None:
+        with suppress(*GONE):
+            while data := await self.client.receive_some():
+                if self.holding:
+                    self.held.append(data)
+                    self.held_something.set()
+                else:
+                    await self.server.send_all(data)
+
+    async def _answers(self) -> None:
+        with suppress(*GONE):
+            while data := await self.server.receive_some():
+                if not self.deaf:
+                    with suppress(*GONE):
+                        await self.client.send_all(data)
+        await self.client.aclose()
+
+    async def release(self) -> None:
+        for data in self.held:
+            await self.server.send_all(data)
+        self.holding = False
+        self.released.set()
+
+
+class LossyProxy:
+    """Forwards to a port of 127.0.0.1. Made by `open_lossy_proxy`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._wires: list[_Wire] = []
+        self._refusing = False
+        self.url = ""
+
+    def lose_answers(self) -> None:
+        """What the server says to the present connections goes nowhere from now on; what it is told arrives."""
+        for wire in self._wires:
+            wire.deaf = True
+
+    def hold_requests(self) -> None:
+        """What the present connections say is kept back from now on, and survives their cut."""
+        for wire in self._wires:
+            wire.holding = True
+
+    async def wait_held(self) -> None:
+        for wire in self._wires:
+            await wire.held_something.wait()
+
+    async def release(self) -> None:
+        """Let the server have, late, what was kept back."""
+        for wire in self._wires:
+            if wire.holding:
+                await wire.release()
+
+    async def cut(self) -> None:
+        """End the present connections of clients."""
+        for wire in self._wires:
+            await trio.aclose_forcefully(wire.client)
+
+    def refuse(self) -> None:
+        """From now on connections are closed at once."""
+        self._refusing = True
+
+    def accept(self) -> None:
+        self._refusing = False
+
+    async def handle(self, client: trio.SocketStream) -> None:
+        if self._refusing:
+            return
+        with suppress(OSError):
+            async with await trio.open_tcp_stream("127.0.0.1", self._port) as server:
+                wire = _Wire(client, server)
+                self._wires.append(wire)
+                try:
+                    await wire.run()
+                finally:
+                    self._wires.remove(wire)
+
+
+@asynccontextmanager
+async def open_lossy_proxy(port: int) -> AsyncIterator[LossyProxy]:
+    proxy = LossyProxy(port)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        proxy.url = f"nats://127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.start_soon(trio.serve_listeners, proxy.handle, [listener])
+        yield proxy
+        nursery.cancel_scope.cancel(reason="the test is over")
