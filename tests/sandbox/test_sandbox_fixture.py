@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,12 @@ def test_unlimited(daily_sandbox):
 """
 
 
+def documented_tests() -> str:
+    """The examples of docs/sandbox.md, which so cannot rot."""
+    text = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+
+
 def test_a_room_with_people_in_it(daily_sandbox: SandboxHandle) -> None:
     with httpx.Client(headers={"Authorization": f"Bearer {daily_sandbox.api_key}"}) as client:
         room = client.post(f"{daily_sandbox.api_url}/rooms", json={"name": "hello"})
@@ -62,10 +69,12 @@ def test_each_test_starts_with_nothing(daily_sandbox: SandboxHandle) -> None:
 
 
 def test_strangers_get_the_fixture_by_having_the_package_installed(tmp_path: Path) -> None:
-    (tmp_path / "test_strange.py").write_text(STRANGERS_TESTS)
+    strange, documented = tmp_path / "test_strange.py", tmp_path / "test_documented.py"
+    strange.write_text(STRANGERS_TESTS)
+    documented.write_text(documented_tests())
     # Without the plugins of pytest-trio and anyio, which would load Trio themselves.
     options = ["-q", "-W", "error", "--strict-markers", "-p", "no:trio", "-p", "no:anyio"]
-    command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", *options, str(strange), str(documented)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "4 passed" in run.stdout
+    assert "7 passed" in run.stdout

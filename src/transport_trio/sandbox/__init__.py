@@ -12,15 +12,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transport_trio.sandbox.config import SandboxConfig
     from transport_trio.sandbox.faults import Fault
-    from transport_trio.sandbox.handle import SandboxHandle
+    from transport_trio.sandbox.handle import JoinRefused, SandboxError, SandboxHandle
     from transport_trio.sandbox.server import serve_sandbox
     from transport_trio.sandbox.thread import sandbox_in_thread
 
-__all__ = ["Fault", "SandboxConfig", "SandboxHandle", "sandbox_in_thread", "serve_sandbox"]
+__all__ = [
+    "Fault",
+    "JoinRefused",
+    "SandboxConfig",
+    "SandboxError",
+    "SandboxHandle",
+    "sandbox_in_thread",
+    "serve_sandbox",
+]
 
 _HOMES = {
     "Fault": "faults",
+    "JoinRefused": "handle",
     "SandboxConfig": "config",
+    "SandboxError": "handle",
     "SandboxHandle": "handle",
     "sandbox_in_thread": "thread",
     "serve_sandbox": "server",
