@@ -87,12 +87,15 @@ async def test_a_lost_connection_is_taken_up_after_the_last_event() -> None:
     assert [dict(query).get("after") for query in service.queries] == [None, "42", "43", "43", "44"]
     assert [dict(query).get("epoch") for query in service.queries] == [None, "e", "e", "e", "e"]
     assert {dict(query)["session_id"] for query in service.queries} == {"s-1"}
-    kinds = [notice.partition(";")[0] for notice in reader.notices]
-    assert kinds == [
+    assert [notice.partition(";")[0] for notice in reader.notices] == [
+        f"following {service.url}",
         "the connection broke (close code 1006)",
+        f"following {service.url}",
         "the service is stopping (close code 1001)",
         "503 stopping: later",
+        f"following {service.url}",
         "this terminal was too slow (close code 4008)",
+        f"following {service.url}",
     ]
 
 
@@ -139,7 +142,7 @@ async def test_pings_are_answered_and_move_the_place() -> None:
 
 async def test_a_service_that_falls_silent_is_left_for_a_new_connection() -> None:
     reader, _ = await follow_until_done(says(welcome(3, heartbeat_s=0.1)), says(welcome(3), DONE))
-    assert reader.notices[0].startswith("the service has fallen silent")
+    assert reader.notices[1].startswith("the service has fallen silent")
 
 
 async def test_what_the_reader_did_not_take_is_not_behind_us() -> None:

@@ -104,7 +104,7 @@ def test_ctrl_c_ends_at_once_with_130_and_without_a_traceback(watch: Watch) -> N
         child.send_signal(signal.SIGINT)
         stdout, stderr = child.communicate(timeout=CHILD_S)
     assert child.returncode == INTERRUPTED
-    assert (stdout, stderr) == ("", "")
+    assert (stdout, stderr) == ("", f"following {service.url}\n")
 
 
 def test_ctrl_c_ends_the_wait_for_a_service_that_is_away(watch: Watch) -> None:
@@ -112,6 +112,7 @@ def test_ctrl_c_ends_the_wait_for_a_service_that_is_away(watch: Watch) -> None:
         child = watch(service.url)
         lines_of(child, 2)
     assert child.stderr is not None
+    assert child.stderr.readline() == f"following {service.url}\n"
     assert "trying again in" in child.stderr.readline()
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=CHILD_S)
@@ -128,7 +129,7 @@ def test_a_pipe_that_nobody_reads_any_more_ends_it_well_even_without_events(watc
         stderr = child.stderr.read()
         child.wait(CHILD_S)
     assert child.returncode == 0
-    assert stderr == ""
+    assert stderr == f"following {service.url}\n"
 
 
 def test_a_pipe_that_is_closed_amid_events_ends_it_well(clean_environ: dict[str, str]) -> None:
@@ -139,7 +140,7 @@ def test_a_pipe_that_is_closed_amid_events_ends_it_well(clean_environ: dict[str,
             ["bash", "-c", shell], capture_output=True, text=True, check=False, env=clean_environ, timeout=CHILD_S
         )
     assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == ["welcome", "session_ended"]
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"following {service.url}\n")
 
 
 def test_options_become_the_query(watch: Watch) -> None:

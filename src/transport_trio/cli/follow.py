@@ -136,6 +136,7 @@ class Follower:
             match message:
                 case {"type": "welcome", "heartbeat_s": int() | float() as heartbeat_s}:
                     silence_s = max(SILENT_BEATS * heartbeat_s, 1.0)
+                    self.notice(f"following {self.target.url}")
                 case {"type": "ping"}:
                     await socket.send_message('{"type":"pong"}')
             # Told first: what did not reach our reader is not behind us.

@@ -12,7 +12,6 @@ import click
 import trio
 
 from transport_trio import logs
-from transport_trio.cli.entry import INTERRUPTED
 from transport_trio.cli.failures import readable
 from transport_trio.sandbox.config import SandboxConfig
 from transport_trio.sandbox.faults import Fault, fault_from
@@ -114,7 +113,7 @@ async def _serve_until_signal(config: SandboxConfig) -> int:
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], server: trio.CancelScope) -> None:
-    async for _ in signals:
+    async for number in signals:
         if server.cancel_called:
-            os._exit(INTERRUPTED)  # a peer that reads nothing can hold the stop in order
+            os._exit(128 + number)  # a peer that reads nothing can hold the stop in order
         server.cancel(reason="signal")
