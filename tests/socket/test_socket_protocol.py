@@ -232,3 +232,15 @@ async def test_early_data_at_any_moment_of_the_upgrade_does_no_harm(
         async with peer(rig) as it:
             await still_there(it)
     assert not caplog.records
+
+
+async def test_an_event_at_any_moment_of_a_goodbye_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as rig:
+        for turns in range(40):
+            async with peer(rig) as it:
+                await it.send(CLOSE, b"\x03\xe8")
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                    rig.happen("a")
+                await it.rest()
+    assert not caplog.records

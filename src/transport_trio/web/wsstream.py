@@ -161,8 +161,8 @@ class ListenerStream(WSStream):
         try:
             async with tcp.send_lock:  # Hypercorn's own answers go through it too
                 await tcp.stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            return False  # busy: it is being closed, which is the only use of the stream outside the lock
         return True
 
     def abort(self) -> None:
