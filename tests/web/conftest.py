@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from web_rig import Site, serving
@@ -10,3 +11,16 @@ from web_rig import Site, serving
 async def site() -> AsyncIterator[Site]:
     async with serving() as running:
         yield running
+
+
+@pytest.fixture
+def errors_expected() -> None:
+    """For tests in which something breaks on purpose."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_breaks_unseen(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An answer may look right while its handler failed behind it; the log knows."""
+    yield
+    if "errors_expected" not in request.fixturenames:
+        assert [each.message for each in caplog.get_records("call") if each.levelno >= logging.ERROR] == []

@@ -232,6 +232,7 @@ async def test_a_client_that_reads_slowly_is_served_to_the_end() -> None:
         await done.wait()
 
 
+@pytest.mark.usefixtures("errors_expected")
 async def test_a_failing_application_costs_its_connection_only(caplog: pytest.LogCaptureFixture) -> None:
     async with connected(fail) as (client, _):
         await client.send_all(LAST_GET)
@@ -239,6 +240,7 @@ async def test_a_failing_application_costs_its_connection_only(caplog: pytest.Lo
     assert any(record.exc_info for record in caplog.records)
 
 
+@pytest.mark.usefixtures("errors_expected")
 async def test_a_failure_of_the_connection_itself_is_contained(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Connection):
         async def _read_data(self) -> None:

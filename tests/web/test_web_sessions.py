@@ -148,6 +148,7 @@ async def test_a_failure_has_the_status_and_code_of_the_contract(
     assert ("retry-after" in response.headers) == hasattr(failure, "retry_after_s")
 
 
+@pytest.mark.usefixtures("errors_expected")
 @pytest.mark.parametrize("bug", [RuntimeError("secret-of-ours"), errors.VersionConflict("secret-of-ours")])
 async def test_a_bug_is_a_500_that_tells_nothing_and_a_log_that_tells_all(
     site: Site, bug: Exception, caplog: pytest.LogCaptureFixture

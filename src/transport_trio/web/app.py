@@ -14,6 +14,7 @@ from quart.wrappers import Request as QuartRequest
 from quart.wrappers import Websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.routing import MapAdapter
@@ -100,7 +101,8 @@ class TransportApp(QuartTrio):
     async def make_default_options_response(self) -> Response:
         adapter = request_ctx.url_adapter
         assert adapter is not None
-        return Response(status=204, headers={"Allow": ", ".join(sorted(adapter.allowed_methods()))})
+        # Not Quart's own class: its empty body wants asyncio.
+        return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(adapter.allowed_methods()))})
 
     def _count(self, asked: Any, method: str, status: str) -> None:
         self.metrics.http_requests.labels(method, _route(asked), status).inc()

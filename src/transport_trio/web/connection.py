@@ -1,4 +1,4 @@
-"""One connection of a client, as Hypercorn serves it, with five differences.
+"""One connection of a client, as Hypercorn serves it, with these differences.
 
 - HTTP/1.1 only. Hypercorn speaks HTTP/2 without TLS to whoever asks; nothing here is made or tested for that.
 - A peer that stops reading its answer is cut after `STALL_S` without progress. Hypercorn shields its sends from
@@ -119,6 +119,12 @@ class Connection(TCPServer):
             else:
                 return
         await self.protocol.handle(Closed())
+
+    async def _close(self) -> None:
+        # Not `send_eof`: it makes a send that is just beginning in another task fail as if that were a bug.
+        with suppress(OSError):  # the peer may have gone
+            self._socket.shutdown(socket.SHUT_WR)
+        await self.stream.aclose()
 
     async def _send(self, data: memoryview) -> None:
         for start in range(0, len(data), PIECE_BYTES):
