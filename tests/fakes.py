@@ -88,7 +88,7 @@ class MemoryJournal:
         before = len(self._rows)
         if query.cursor is not None:
             if not query.cursor.isdecimal():
-                raise InvalidRequest(("$.cursor", "is not a cursor of ours"))
+                raise InvalidRequest(("cursor", "is not a cursor of ours"))
             before = int(query.cursor)
         rest = [session for session in matching if self._rows[session.id] < before]
         shown = rest[: query.limit]

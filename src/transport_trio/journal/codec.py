@@ -147,5 +147,5 @@ def row_of(cursor: str) -> int:
         text = b""
     digits = text.removeprefix(CURSOR_PREFIX)
     if text == digits or not digits.isdigit() or len(digits) > ROW_DIGITS:
-        raise InvalidRequest(("$.cursor", "is not a cursor of ours; use a next_cursor as it was answered"))
+        raise InvalidRequest(("cursor", "is not a cursor of ours; use a next_cursor as it was answered"))
     return int(digits)
