@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transport_trio.cli.lines import COLOURS, Lines, length, person, plain
@@ -155,9 +155,15 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([*EventType, "gap", "error", "snapshot", "unheard_of"]),
-    st.dictionaries(st.sampled_from(["time", "session_id", "participant", "reason", "id", "source"]), json_values),
+    st.dictionaries(
+        st.sampled_from(
+            ["time", "session_id", "participant", "reason", "id", "source", "last_event_id", "status", "code"]
+        ),
+        json_values,
+    ),
 )
 def test_odd_fields_still_give_printable_lines(kind: str, fields: dict[str, Any]) -> None:
     for line in said({**fields, "type": kind}):

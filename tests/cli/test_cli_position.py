@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transport_trio.cli.position import Position
@@ -82,6 +82,7 @@ breaks = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(breaks, max_size=12), st.booleans(), st.one_of(st.none(), st.integers(0, 10)))
 def test_over_any_breaks_nothing_comes_twice_and_nothing_is_lost_in_silence(
     story: list[tuple[int, int, int, str]], snapshot: bool, after: int | None

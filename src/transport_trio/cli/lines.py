@@ -53,7 +53,7 @@ class Lines:
             yield from _snapshot(message)
             return
         label = click.style(f"{plain(kind):<18}", fg=COLOURS.get(kind))
-        number = f"#{message['id']}" if "id" in message else ""
+        number = f"#{plain(message['id'])}" if "id" in message else ""
         session = plain(message.get("session_id", ""))[:SHORT_ID]
         clock = time[:8]
         yield f"{clock:<8} {number:>7}  {label}  {session:<{SHORT_ID}}  {_details(kind, message)}".strip()
@@ -62,7 +62,7 @@ class Lines:
 def _snapshot(message: Mapping[str, Any]) -> Iterator[str]:
     sessions = message.get("sessions") or []
     label = click.style("snapshot", fg=COLOURS["snapshot"])
-    yield f"-- {label} at #{message.get('last_event_id')}: {_count(len(sessions), 'session')}" + (
+    yield f"-- {label} at #{plain(message.get('last_event_id'))}: {_count(len(sessions), 'session')}" + (
         ", more to come" if message.get("more") else ""
     )
     for session in sessions:
