@@ -9,7 +9,7 @@ import hypercorn.protocol.h11
 import pytest
 from hypercorn.protocol.events import Request
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
+from hypercorn.protocol.ws_stream import Handshake, WSStream
 from hypercorn.trio.tcp_server import TCPServer
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection
@@ -31,7 +31,7 @@ def test_hypercorn_makes_its_streams_by_the_name_that_we_replace() -> None:
 
 def test_the_attributes_are_there() -> None:
     made = inspect.getsource(WSStream.__init__)
-    for attribute in ("app_put", "closed", "send", "state", "stream_id"):
+    for attribute in ("app_put", "closed", "send", "stream_id"):
         assert f"self.{attribute}" in made, attribute
     for method in ("handle", "app_send", "_handle_events", "_send_wsproto_event", "_send_error_response"):
         assert inspect.iscoroutinefunction(getattr(WSStream, method)), method
@@ -45,15 +45,8 @@ def test_the_attributes_are_there() -> None:
     assert "self.send = send" in inspect.getsource(H11Protocol.__init__)
 
 
-def test_hypercorn_says_nothing_more_to_a_stream_whose_state_is_closed() -> None:
-    """After our own close frame, its end of the handler must not write a second one."""
-    source = inspect.getsource(WSStream.app_send)
-    assert "if self.state == ASGIWebsocketState.HANDSHAKE" in source
-    assert "elif self.state == ASGIWebsocketState.CONNECTED" in source
-    assert ASGIWebsocketState.CLOSED is not ASGIWebsocketState.CONNECTED
-
-
 def test_wsproto_sends_one_close_frame_and_refuses_a_second() -> None:
+    """Quart and Hypercorn close what our handler has left, after its own close frame."""
     connection = Connection(ConnectionType.SERVER)
     assert connection.send(CloseConnection(code=4008, reason="slow"))[:2] == b"\x88\x06"
     assert connection.state is ConnectionState.LOCAL_CLOSING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -184,6 +185,31 @@ async def test_too_many_messages_are_closed_with_4429(opcode: int, payload: byte
         await it.stream.send_all(client_frame(opcode, payload) * 5000)
         assert await it.close_code(answer=False) == 4429
         assert rig.dropped("flooding") == 1
+
+
+async def test_after_its_close_frame_the_service_reads_on_until_the_peer_answers() -> None:
+    """To close with unread input would be a reset, which can overtake the close frame."""
+    async with serving(listener_messages_max=5) as rig, peer(rig) as it:
+        await it.stream.send_all(client_frame(TEXT, PING_MESSAGE) * 10)
+        assert await it.close_code(answer=False) == 4429
+        await it.stream.send_all(client_frame(TEXT, PING_MESSAGE) * 1000)
+        await it.send(CLOSE, b"\x11\x4d")
+        assert await it.stream.receive_some() == b""
+
+
+async def test_what_follows_a_broken_protocol_is_not_kept() -> None:
+    async with serving() as rig, peer(rig) as it:
+        await it.send(TEXT, PING_MESSAGE, mask=False)
+        assert await it.close_code(answer=False) == 1002
+        junk = b"x" * 1_000_000
+        tracemalloc.start()
+        try:
+            with suppress(trio.BrokenResourceError):
+                for _ in range(20):
+                    await it.stream.send_all(junk)
+            assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        finally:
+            tracemalloc.stop()
 
 
 async def test_a_close_is_answered_and_the_connection_ended() -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 import trio.lowlevel
 from socket_rig import PING, TEXT, Peer, Served, client_frame, peer, serving
@@ -45,7 +46,11 @@ async def test_a_listener_that_never_reads_again_is_cut() -> None:
             await trio.lowlevel.checkpoint()
         assert rig.hub.statistics().listeners == 1
         await rig.until_listeners(0)  # within CLOSE_S
-        await slow.rest()
+        # Its connection is reset at once: nobody tries to tell it more.
+        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+            while True:
+                await slow.send(PING)
+                await trio.sleep(0.01)
 
 
 async def test_a_stalled_replay_is_cut_though_nothing_counts_as_backlog() -> None:

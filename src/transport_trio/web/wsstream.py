@@ -20,7 +20,7 @@ import attrs
 import hypercorn.protocol.h11
 import trio
 from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ASGISendEvent
 from hypercorn.typing import ConnectionState as HypercornState
 from wsproto.connection import ConnectionState
@@ -153,7 +153,6 @@ class ListenerStream(WSStream):
             frame = self.connection.send(CloseConnection(code=close.code, reason=close.words))
         except LocalProtocolError:
             return False
-        self.state = ASGIWebsocketState.CLOSED
         return await self._write(bytes(frame))
 
     async def _write(self, data: bytes) -> bool:
