@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
 from journal_builders import WEEK_S, Box, a_session, at, begins, ended, ended_event, sid, tells, until
+from loop_rig import open_loop
 from small_disk import KINDS, SmallDisk, limited_files
 
 from transport_trio.errors import JournalUnusable, StorageUnavailable
@@ -103,6 +105,43 @@ async def test_when_there_is_space_the_ballast_comes_back_and_sessions_begin(dis
         await until_healthy(journal)
         await journal.commit(begins(2))
         assert Ballast(disk.folder).is_held
+
+
+async def test_a_disk_that_was_full_for_long_is_taken_up_again_as_soon_as_there_is_space(disk: SmallDisk) -> None:
+    box = Box(disk.folder)  # housekeeping has no part in it
+    async with box.open() as journal:
+        await journal.commit(begins(1))
+        while not journal.health().message.startswith("the journal's disk failed"):
+            disk.fill()
+            with suppress(StorageUnavailable):
+                await journal.commit(tells(1))
+        disk.empty()
+        await until_healthy(journal)
+        assert Ballast(disk.folder).is_held
+        await journal.commit(begins(2))
+
+
+async def test_who_waits_behind_a_failed_commit_is_refused_at_once(tmp_path: Path) -> None:
+    with limited_files(tmp_path) as disk:
+        async with open_loop(Box(disk.folder)) as loop:
+            refused: list[str] = []
+
+            async def write() -> None:
+                with pytest.raises(StorageUnavailable) as exc:
+                    await loop.write(tells(1))
+                refused.append(str(exc.value))
+
+            async with trio.open_nursery() as nursery, loop.hanging_disk():
+                nursery.start_soon(write)
+                await trio.testing.wait_all_tasks_blocked()
+                for _ in range(200):  # more than one group takes
+                    nursery.start_soon(write)
+                await trio.testing.wait_all_tasks_blocked()
+                disk.fill()
+            assert set(refused) == {"the journal's disk failed: disk I/O error"}
+            assert loop.told == []
+            assert loop.groups() == (0, 0)
+            disk.empty()
 
 
 async def test_while_nothing_can_be_written_everything_can_be_read(disk: SmallDisk) -> None:

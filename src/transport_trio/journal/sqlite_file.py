@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 import uuid
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -45,10 +45,12 @@ def open_file(folder: Path, *, check_s: float = CHECK_S) -> Path:
 
 def connect_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes; used by one thread at a time."""
-    db = _connect(path, "rw")
-    db.execute("PRAGMA journal_mode = WAL")  # some ways to restore a backup lose it
-    db.execute("PRAGMA synchronous = FULL")
-    return db
+    with ExitStack() as undo:
+        db = undo.enter_context(closing(_connect(path, "rw")))
+        db.execute("PRAGMA journal_mode = WAL")  # some ways to restore a backup lose it
+        db.execute("PRAGMA synchronous = FULL")
+        undo.pop_all()
+        return db
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +29,10 @@ def connect_readers(path: Path) -> list[Reader]:
     Raises:
         DiskFailed: the file cannot be opened.
     """
-    with disk_errors():
-        return [connect_reader(path) for _ in range(READERS)]
+    with disk_errors(), ExitStack() as undo:
+        connections = [undo.enter_context(closing(connect_reader(path))) for _ in range(READERS)]
+        undo.pop_all()
+        return connections
 
 
 class ReaderPool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -62,12 +62,13 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._log = path.with_name(f"{path.name}-wal")
-        with disk_errors():
-            self._db = connect_writer(path)
+        with disk_errors(), ExitStack() as undo:
+            self._db = undo.enter_context(closing(connect_writer(path)))
             self._page_bytes = int(self._db.execute("PRAGMA page_size").fetchone()[0])
             (self.epoch,) = self._db.execute("SELECT epoch FROM journal").fetchone()
             self.last_id = self._stored_last_id()
             self.size = self._measure()
+            undo.pop_all()
 
     def write(self, group: Sequence[Prepared]) -> list[Outcome]:
         """Commit the group durably; what happened to each change, in order. If this raises, nothing did."""
@@ -75,10 +76,13 @@ class Writer:
             last_id = self._stored_last_id()
             outcomes: list[Outcome] = []
             for change in group:
-                outcome = self._apply_alone(change, last_id)
-                outcomes.append(outcome)
-                if not isinstance(outcome, VersionConflict):
-                    last_id += len(outcome)
+                try:
+                    events = self._apply(change, last_id)
+                except VersionConflict as conflict:
+                    outcomes.append(conflict)
+                else:
+                    outcomes.append(events)
+                    last_id += len(events)
         self.last_id = last_id
         return outcomes
 
@@ -155,19 +159,8 @@ class Writer:
                     with suppress(sqlite3.Error):
                         self._db.execute("ROLLBACK")
 
-    def _apply_alone(self, change: Prepared, last_id: int) -> Outcome:
-        """Apply the change so that its conflict undoes nothing but itself."""
-        self._db.execute("SAVEPOINT change")
-        try:
-            return self._apply(change, last_id)
-        except VersionConflict as conflict:
-            self._db.execute("ROLLBACK TO change")
-            return conflict
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("RELEASE change")
-
     def _apply(self, change: Prepared, last_id: int) -> tuple[RecordedEvent, ...]:
+        """Apply the change. A conflict shows before anything is written, so there is nothing to undo for it."""
         if change.session is not None:
             self._put_session(change.session, change.session_body)
         for step, values in change.steps:
