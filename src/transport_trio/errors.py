@@ -27,6 +27,7 @@ class UnknownProvider(TransportError):
     def __init__(self, provider: str, known: tuple[str, ...]) -> None:
         super().__init__(f"no connector is registered for provider {provider!r}; known: {', '.join(known) or 'none'}")
         self.provider = provider
+        self.faults = (("$.provider", str(self)),)
 
 
 class SessionNotFound(TransportError):
@@ -45,6 +46,7 @@ class RoomExists(TransportError):
     def __init__(self, room_name: str) -> None:
         super().__init__(f"a room named {room_name!r} already exists; choose another name, or none")
         self.room_name = room_name
+        self.faults = (("$.room_config.name", str(self)),)
 
 
 class RequestInProgress(TransportError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
 from transport_trio import __version__
 
@@ -49,6 +49,9 @@ class Metrics:
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Metrics:
+        # Creation times would double the number of series, and nobody reads them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+
         def counter(name: str, help_: str, *labels: str) -> Counter:
             return Counter(name, help_, labels, registry=registry)
 

@@ -140,7 +140,9 @@ class Settings:
         (), "Origins of web pages that may open /ws, comma-separated; * for any.", _origins
     )
 
-    log_level: str = _setting("info", "debug, info, warning or error; RUST_LOG is understood too.", _log_level, aliases=("RUST_LOG",))
+    log_level: str = _setting(
+        "info", "debug, info, warning or error; RUST_LOG is understood too.", _log_level, aliases=("RUST_LOG",)
+    )
     log_format: str | None = _setting(None, "text or json; unset: text on a terminal.", _choice("text", "json"))
     access_log: bool = _setting(False, "Log each HTTP request.", _switch)
 

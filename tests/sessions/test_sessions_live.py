@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 import trio
-from conftest import World
 from session_builders import a_request
+from session_world import World
 from trio.testing import MockClock
 
 from fakes_connector import EPOCH

@@ -9,9 +9,9 @@ import attrs
 import pytest
 import trio
 import trio.lowlevel
-from conftest import World
 from session_builders import a_request
-from trio.testing import MockClock
+from session_world import World
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from fakes_connector import EPOCH, trio_time
 from transport_trio.errors import (
@@ -342,7 +342,7 @@ class TestLimits:
             with pytest.raises(Busy, match="SESSIONS_MAX"):
                 await service.create(a_request())
             await service.end(sessions[0].id)
-            await trio.lowlevel.checkpoint()
+            await wait_all_tasks_blocked()
             await service.create(a_request())
 
 

@@ -54,6 +54,15 @@ async def supervise(
         crashes = len(crashed_at)
         if crashes > policy.max_restarts:
             raise RestartLimitExceeded(name, crashes) from failure
-        log.warning("task restarted", extra={"task": name, "crashes": crashes}, exc_info=failure)
+        expected, bugs = failure.split(TransportError)
+        told = {"task": name, "crashes": crashes, "error": _messages(expected)}
+        # What is raised on purpose says itself what is wrong; a bug deserves its traceback.
+        log.warning("task restarted", extra=told, exc_info=bugs)
         on_restart()
         await trio.sleep(policy.delay_s(crashes))
+
+
+def _messages(group: BaseExceptionGroup[BaseException] | None) -> str:
+    if group is None:
+        return "a bug"
+    return "; ".join(_messages(one) if isinstance(one, BaseExceptionGroup) else str(one) for one in group.exceptions)

@@ -142,7 +142,7 @@ def problem_of(error: TransportError) -> Response:
     more: dict[str, Any] = {}
     if isinstance(error, HistoryGone):
         more = {"reason": error.reason, "oldest": error.oldest}
-    faults = error.faults if isinstance(error, InvalidRequest) else ()
+    faults = getattr(error, "faults", ())
     return problem(error.code, status, str(error), faults=faults, headers=headers, more=more)
 
 
