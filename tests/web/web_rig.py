@@ -11,6 +11,7 @@ import attrs
 import httpx
 import trio
 from prometheus_client import CollectorRegistry
+from quart_trio import QuartTrio
 
 from fakes import MemoryJournal
 from transport_trio.concurrency import SystemClock
@@ -186,12 +187,12 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
     return document
 
 
-@asynccontextmanager
-async def serving(**changes: Any) -> AsyncIterator[Site]:
+def site_with(**changes: Any) -> Site:
+    """A site that is not running yet; `changes` are settings."""
     settings = Settings(**({"port": 0, "drain_s": 2.0} | changes))
     metrics = Metrics.create(CollectorRegistry())
     journal = MemoryJournal()
-    site = Site(
+    return Site(
         settings=settings,
         service=FakeService(),
         journal=journal,
@@ -199,21 +200,32 @@ async def serving(**changes: Any) -> AsyncIterator[Site]:
         metrics=metrics,
         checks=[Check("journal", CheckStatus.OK), Check("bus", CheckStatus.OFF)],
     )
-    deps = WebDeps(
-        settings=settings,
-        service=site.service,
-        journal=journal,
-        hub=site.hub,
-        metrics=metrics,
-        keys=KeyRing(settings.api_keys),
-        clock=SystemClock(),
-        checks=lambda: site.checks,
-        started_at=trio.current_time(),
-        stopping=lambda: site.stopping,
+
+
+def app_of(site: Site) -> QuartTrio:
+    """Its application; made inside `trio.run`, for the clock."""
+    return create_app(
+        WebDeps(
+            settings=site.settings,
+            service=site.service,  # type: ignore[arg-type] # it is scripted
+            journal=site.journal,
+            hub=site.hub,
+            metrics=site.metrics,
+            keys=KeyRing(site.settings.api_keys),
+            clock=SystemClock(),
+            checks=lambda: site.checks,
+            started_at=trio.current_time(),
+            stopping=lambda: site.stopping,
+        )
     )
 
+
+@asynccontextmanager
+async def serving(**changes: Any) -> AsyncIterator[Site]:
+    site = site_with(**changes)
+
     async def run(*, task_status: trio.TaskStatus[str]) -> None:
-        await serve(create_app(deps), settings, stop=site.stop, task_status=task_status)
+        await serve(app_of(site), site.settings, stop=site.stop, task_status=task_status)
         site.stopped.set()
 
     async with trio.open_nursery() as nursery:
