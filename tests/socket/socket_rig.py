@@ -40,6 +40,11 @@ class Served(Rig):
         while self.hub.statistics().listeners != count:  # noqa: ASYNC110 -- the hub tells nobody who leaves
             await trio.sleep(0.005)
 
+    async def until_tasks(self, count: int) -> None:
+        """Wait until no more than this many tasks live in the whole process."""
+        while trio.lowlevel.current_statistics().tasks_living > count:  # noqa: ASYNC110 -- as above
+            await trio.sleep(0.005)
+
 
 def _app(rig: Rig) -> QuartTrio:
     """The service's own app; the use-cases behind its other routes are not asked for anything here."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-import pytest
 import trio
 import trio.lowlevel
-from socket_rig import PING, TEXT, Peer, Served, client_frame, peer, serving
+from socket_rig import CLOSE, PING, TEXT, Peer, Served, client_frame, peer, serving
+from trio.testing import wait_all_tasks_blocked
 
 EVENT_BYTES = 60_000
 
@@ -40,17 +40,28 @@ async def test_a_listener_that_lags_too_far_is_closed_with_4008_and_the_others_h
 
 
 async def test_a_listener_that_never_reads_again_is_cut() -> None:
-    async with serving(listener_backlog_bytes=100_000) as rig, reluctant(rig) as slow:
-        while not rig.dropped("too_slow"):
-            rig.happen("a", size=EVENT_BYTES)
-            await trio.lowlevel.checkpoint()
-        assert rig.hub.statistics().listeners == 1
-        await rig.until_listeners(0)  # within CLOSE_S
-        # Its connection is reset at once: nobody tries to tell it more.
-        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
-            while True:
-                await slow.send(PING)
-                await trio.sleep(0.01)
+    async with serving(listener_backlog_bytes=100_000) as rig:
+        await wait_all_tasks_blocked()
+        tasks_before = trio.lowlevel.current_statistics().tasks_living
+        async with reluctant(rig) as slow:
+            while not rig.dropped("too_slow"):
+                rig.happen("a", size=EVENT_BYTES)
+                await trio.lowlevel.checkpoint()
+            assert rig.hub.statistics().listeners == 1
+            await rig.until_listeners(0)  # within CLOSE_S
+            with trio.fail_after(5):
+                await rig.until_tasks(tasks_before)  # nothing of its connection waits any longer
+            # A frame was cut in the middle, so nothing may follow it.
+            assert CLOSE not in await frames_left(slow)
+
+
+async def frames_left(it: Peer) -> list[int]:
+    """The opcodes of all frames up to the end of the stream."""
+    opcodes = []
+    with suppress(EOFError, trio.BrokenResourceError):
+        while True:
+            opcodes.append((await it.receive())[0])
+    return opcodes
 
 
 async def test_a_stalled_replay_is_cut_though_nothing_counts_as_backlog() -> None:
