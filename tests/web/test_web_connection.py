@@ -241,10 +241,15 @@ async def test_a_failing_application_costs_its_connection_only(caplog: pytest.Lo
 
 
 @pytest.mark.usefixtures("errors_expected")
-async def test_a_failure_of_the_connection_itself_is_contained(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"), [(RuntimeError("a bug in what we build on"), ["connection failed"]), (OSError("gone"), [])]
+)
+async def test_a_failure_of_the_connection_itself_is_contained(
+    failure: Exception, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(Connection):
         async def _read_data(self) -> None:
-            raise RuntimeError("a bug in what we build on")
+            raise failure
 
     done = trio.Event()
 
@@ -259,7 +264,7 @@ async def test_a_failure_of_the_connection_itself_is_contained(caplog: pytest.Lo
                 assert await client.receive_some() == b""
             await done.wait()
             nursery.cancel_scope.cancel()
-    assert "connection failed" in caplog.messages
+    assert caplog.messages == told
 
 
 # --- the server

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
-from quart import Response, has_websocket_context, request, websocket
+from quart import Response, request, websocket
 from quart.globals import request_ctx
 from quart.typing import ResponseTypes
 from quart.wrappers import Request as QuartRequest
@@ -15,7 +15,6 @@ from quart.wrappers import Websocket
 from quart.wrappers.base import BaseRequestWebsocket
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
-from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.routing import MapAdapter
 
@@ -31,7 +30,6 @@ from transport_trio.web.problems import (
     MethodNotAllowed,
     UnknownPath,
     internal_error,
-    problem,
     problem_of,
     status_of,
 )
@@ -70,15 +68,11 @@ class TransportApp(QuartTrio):
         return self.url_map.bind("localhost", None, None, request.scheme, request.method, request.path)
 
     async def handle_request(self, request: QuartRequest) -> ResponseTypes:
-        """Answer the request, whatever happens in here; never raises but for a cancellation."""
+        """Answer the request and count it, also when the client hangs up."""
         began = trio.current_time()
         status = HUNG_UP
         try:
-            try:
-                response = await super().handle_request(request)
-            except Exception:
-                log.exception("request failed outside its handler")
-                response = internal_error()
+            response = await super().handle_request(request)
             status = str(response.status_code)
             linger(response, request)
             return response
@@ -130,14 +124,17 @@ def _check_first(app: QuartTrio, deps: WebDeps) -> None:
             raise LengthsConflict
         if request.path not in OPEN_PATHS:
             require_caller(deps.keys, request.headers.getlist("Authorization"))
+        if isinstance(request.routing_exception, WrongMethod):
+            raise MethodNotAllowed(request.method, request.routing_exception.valid_methods or ())
         if request.routing_exception is not None:
-            raise request.routing_exception
+            raise UnknownPath("there is nothing at this path")
         body_of(request).check_size()
 
     @app.before_websocket
     async def check_upgrade() -> None:
         if websocket.routing_exception is not None:
             require_caller(deps.keys, websocket.headers.getlist("Authorization"))
+            raise UnknownPath("there is no WebSocket at this path")
 
     @app.after_request
     async def complete_answer(response: Response) -> Response:
@@ -153,17 +150,6 @@ def _answer_failures(app: QuartTrio) -> None:
         if status_of(error) is None:
             return await unplanned(error)
         return problem_of(error)
-
-    @app.errorhandler(HTTPException)
-    async def from_quart(error: HTTPException) -> Response:
-        if has_websocket_context():
-            return problem_of(UnknownPath("there is no WebSocket at this path"))
-        if isinstance(error, WrongMethod):
-            return problem_of(MethodNotAllowed(request.method, error.valid_methods or ()))
-        if isinstance(error, NotFound):
-            return problem_of(UnknownPath("there is nothing at this path"))
-        status = error.code or 500
-        return problem("http_error", status, error.description or error.name)
 
     @app.errorhandler(Exception)
     async def unplanned(error: Exception) -> Response:
