@@ -46,7 +46,7 @@ async def test_a_listener_that_never_reads_again_is_cut() -> None:
         async with reluctant(rig) as slow:
             while not rig.dropped("too_slow"):
                 rig.happen("a", size=EVENT_BYTES)
-                await trio.lowlevel.checkpoint()
+                await wait_all_tasks_blocked()  # so that a write is under way when it is found too slow
             assert rig.hub.statistics().listeners == 1
             await rig.until_listeners(0)  # within CLOSE_S
             with trio.fail_after(5):
