@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import attrs
 
 COMMAND = [sys.executable, "-m", "transport_trio"]
 CHILD_S = 30.0  # far more than a command takes on a busy machine
+LIFE_S = 60.0  # after which a child is killed, so that no test waits for its words for ever
 
 
 @attrs.define(eq=False)
@@ -103,12 +106,26 @@ class ServerChild:
         return self.process.wait(CHILD_S)
 
 
-def end(process: subprocess.Popen[str], number: int) -> None:
-    """End a child with a signal, in order if it can; coverage is written then."""
-    process.send_signal(number)
+@contextmanager
+def children(number: int) -> Iterator[Callable[[subprocess.Popen[str]], None]]:
+    """Takes children into care: each is killed after `LIFE_S`, and ended with this signal at the end."""
+    with ExitStack() as stack:
+
+        def adopt(child: subprocess.Popen[str]) -> None:
+            watchdog = threading.Timer(LIFE_S, child.kill)
+            watchdog.start()
+            stack.callback(watchdog.cancel)
+            stack.callback(_end, child, number)
+
+        yield adopt
+
+
+def _end(child: subprocess.Popen[str], number: int) -> None:
+    """In order if it can: coverage is written then."""
+    child.send_signal(number)
     try:
-        process.communicate(timeout=CHILD_S)
+        child.communicate(timeout=CHILD_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        child.kill()
+        child.communicate()
         raise

@@ -11,7 +11,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cli_children import CHILD_S, COMMAND, ScriptedService, ServerChild, end, handler
+from cli_children import CHILD_S, COMMAND, ScriptedService, ServerChild, children, handler
 
 # What a child keeps of our environment, beside what coverage puts there: none of our settings.
 KEPT = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"})
@@ -61,11 +61,13 @@ def run_command(clean_environ: dict[str, str]) -> RunCommand:
 
 @pytest.fixture
 def start_server(clean_environ: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., ServerChild]]:
-    """Start `serve` or `sandbox`; whatever still runs at the end is killed."""
-    children: list[ServerChild] = []
+    """Start `serve` or `sandbox`; whatever still runs at the end is stopped."""
+    started = 0
 
     def start(*args: str, stdout: int = subprocess.PIPE, **environ: str) -> ServerChild:
-        errors = tmp_path / f"errors-{len(children)}"
+        nonlocal started
+        started += 1
+        errors = tmp_path / f"errors-{started}"
         with errors.open("w") as stderr:
             process = subprocess.Popen(
                 [*COMMAND, *args],
@@ -75,9 +77,15 @@ def start_server(clean_environ: dict[str, str], tmp_path: Path) -> Iterator[Call
                 env={**clean_environ, "PORT": "0", "NATS_PORT": "0", **environ},
                 cwd=tmp_path,
             )
-        children.append(ServerChild(process, errors))
-        return children[-1]
+        adopt(process)
+        return ServerChild(process, errors)
 
-    yield start
-    for child in children:
-        end(child.process, signal.SIGTERM)
+    with children(signal.SIGTERM) as adopt:
+        yield start
+
+
+@pytest.fixture
+def adopt() -> Iterator[Callable[["subprocess.Popen[str]"], None]]:
+    """Takes a child into care that a test starts itself."""
+    with children(signal.SIGINT) as take:
+        yield take

@@ -28,7 +28,7 @@ def ask(url: str) -> Any:
 
 
 def test_serve_with_sandbox_needs_nothing_and_its_banner_tells_the_truth(
-    start_server: StartServer, clean_environ: dict[str, str], tmp_path: Path
+    start_server: StartServer, clean_environ: dict[str, str], tmp_path: Path, adopt: Callable[..., None]
 ) -> None:
     """What a newcomer does: start it, paste the curl line, follow the events, stop it."""
     child = start_server("serve", "--sandbox")
@@ -40,14 +40,14 @@ def test_serve_with_sandbox_needs_nothing_and_its_banner_tells_the_truth(
     created = json.loads(subprocess.check_output(["bash", "-c", curl.replace("curl", "curl -s", 1)], timeout=CHILD_S))
     assert created["status"] == "Created"
 
-    with subprocess.Popen(
+    follower = subprocess.Popen(
         ["bash", "-c", f"exec {follow} --after 0 --json"], stdout=subprocess.PIPE, text=True, env=clean_environ
-    ) as follower:
-        assert follower.stdout is not None
-        kinds = []
-        while "session_updated" not in kinds:
-            kinds.append(json.loads(follower.stdout.readline())["type"])
-        follower.send_signal(signal.SIGINT)
+    )
+    adopt(follower)
+    assert follower.stdout is not None
+    kinds: list[str] = []
+    while "session_updated" not in kinds:
+        kinds.append(json.loads(follower.stdout.readline())["type"])
     assert kinds == ["welcome", "session_created", "participant_joined", "session_updated"]
 
     shown = subprocess.check_output(

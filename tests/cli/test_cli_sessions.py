@@ -310,12 +310,13 @@ def test_a_key_that_is_none_is_refused_without_being_shown(key: str) -> None:
     assert key not in repr(result.output)
 
 
-def test_ctrl_c_while_waiting_ends_with_130(scripted, clean_environ: dict[str, str]) -> None:
+def test_ctrl_c_while_waiting_ends_with_130(scripted, clean_environ: dict[str, str], adopt) -> None:
     scripted.go_on.clear()
     process = subprocess.Popen(
         [*COMMAND, "sessions", "list", "--url", scripted.url], env=clean_environ, stderr=subprocess.PIPE, text=True
     )
-    scripted.arrived.wait(30)
+    adopt(process)
+    assert scripted.arrived.wait(30)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == INTERRUPTED

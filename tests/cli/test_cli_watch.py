@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trio
-from cli_children import CHILD_S, COMMAND, end
+from cli_children import CHILD_S, COMMAND, children
 from click.testing import CliRunner
 from socket_service import SocketService, ended, open_socket_service, says, welcome
 
@@ -57,8 +57,7 @@ Watch = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def watch(clean_environ: dict[str, str]) -> Iterator[Watch]:
-    """Start `watch`; whatever is left of it at the end is killed."""
-    children = []
+    """Start `watch`; whatever is left of it at the end is ended."""
 
     def start(url: str, *options: str, stdout: int = subprocess.PIPE, **environ: str) -> subprocess.Popen[str]:
         child = subprocess.Popen(
@@ -68,12 +67,11 @@ def watch(clean_environ: dict[str, str]) -> Iterator[Watch]:
             text=True,
             env={**clean_environ, **environ},
         )
-        children.append(child)
+        adopt(child)
         return child
 
-    yield start
-    for child in children:
-        end(child, signal.SIGINT)
+    with children(signal.SIGINT) as adopt:
+        yield start
 
 
 def lines_of(child: subprocess.Popen[str], count: int) -> list[str]:
