@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import trio
 
 from transport_trio.bus import LinkSettings, NatsBus, NatsSettings, RelaySettings, StreamPlan
-from transport_trio.events import EventType, RecordedEvent
-from transport_trio.models import SessionId, new_session_id
-from transport_trio.ports import BusMessage
+from transport_trio.events import Event, EventType, RecordedEvent, SessionEnded, SessionUpdated
+from transport_trio.models import EndReason, Participant, SessionId, SessionStatus, new_session_id
+from transport_trio.ports import BusMessage, Change
 
 # Bounds a test that hangs; nothing waits for it on purpose.
 LIMIT_S = 20.0
@@ -46,6 +47,19 @@ def event(
     return RecordedEvent(event_id, session_id, type_, time, body)
 
 
+def tells(*session_ids: SessionId, end: bool = False, people: int = 0) -> Change:
+    """Events of these sessions, one each, in this order; with `end` the last of their lives."""
+    return Change(events=tuple(_told(session_id, end, people) for session_id in session_ids))
+
+
+def _told(session_id: SessionId, end: bool, people: int) -> Event:
+    now = datetime.now(UTC)
+    if end:
+        return SessionEnded(session_id=session_id, time=now, reason=EndReason.REQUESTED)
+    crowd = tuple(Participant(id=f"p-{n}", name="Ada Lovelace", joined_at=now) for n in range(people))
+    return SessionUpdated(session_id=session_id, time=now, status=SessionStatus.ACTIVE, participants=crowd)
+
+
 class Writer:
     """A journal's worth of messages for one session, each fenced by the one before."""
 
@@ -64,6 +78,12 @@ class Writer:
         return self.fence
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Look until it does; the caller sets the scope."""
+    while not holds():  # noqa: ASYNC110 -- for what tells nobody: health, logs, metrics
+        await trio.sleep(0.005)
+
+
 async def until_ready(bus: NatsBus) -> None:
     with trio.fail_after(LIMIT_S):
         await bus.wait_ready()
@@ -72,8 +92,7 @@ async def until_ready(bus: NatsBus) -> None:
 async def until_told(bus: NatsBus, text: str) -> str:
     """What `/ready` says, once that holds `text`."""
     with trio.move_on_after(TOLD_S):
-        while text not in bus.health().message:
-            await trio.sleep(0.005)
+        await until(lambda: text in bus.health().message)
         return bus.health().message
     raise AssertionError(f"{text!r} is not in {bus.health()!r}")
 

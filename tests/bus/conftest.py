@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import nats.js.errors
 import pytest
 import trio_asyncio
 from bus_rig import PATIENT, until_ready
-from nats_server import NatsServer, Onlooker
 from prometheus_client import CollectorRegistry
 
+from nats_server import NatsServer, Onlooker
 from transport_trio.bus import NatsBus, open_nats
 from transport_trio.metrics import Metrics
 
@@ -35,10 +36,8 @@ def own_server(tmp_path: Path) -> Iterator[NatsServer]:
 async def onlooker(shared_server: NatsServer) -> Onlooker:
     """Looks at the shared server, on which there is no stream yet."""
     onlooker = Onlooker(shared_server.url)
-    try:
+    with suppress(nats.js.errors.NotFoundError):
         await onlooker.delete_stream()
-    except nats.js.errors.NotFoundError:
-        pass
     return onlooker
 
 

@@ -22,6 +22,7 @@ class _Wire:
     held: list[bytes] = attrs.field(factory=list)
     released: trio.Event = attrs.field(factory=trio.Event)
     held_something: trio.Event = attrs.field(factory=trio.Event)
+    closed: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -63,11 +64,12 @@ class LossyProxy:
     def __init__(self, port: int) -> None:
         self._port = port
         self._wires: list[_Wire] = []
-        self._refusing = False
+        self._refusing = self._deaf = False
         self.url = ""
 
     def lose_answers(self) -> None:
-        """What the server says to the present connections goes nowhere from now on; what it is told arrives."""
+        """What the server says goes nowhere from now on; what it is told arrives."""
+        self._deaf = True
         for wire in self._wires:
             wire.deaf = True
 
@@ -77,38 +79,47 @@ class LossyProxy:
             wire.holding = True
 
     async def wait_held(self) -> None:
-        for wire in self._wires:
-            await wire.held_something.wait()
+        for wire in tuple(self._wires):
+            if wire.holding:
+                await wire.held_something.wait()
 
     async def release(self) -> None:
         """Let the server have, late, what was kept back."""
-        for wire in self._wires:
+        for wire in tuple(self._wires):
             if wire.holding:
                 await wire.release()
 
+    async def wait_closed(self) -> None:
+        """Return when the server has read everything of connections that were cut, late copies included."""
+        for wire in tuple(self._wires):
+            if wire.released.is_set():
+                await wire.closed.wait()
+
     async def cut(self) -> None:
         """End the present connections of clients."""
-        for wire in self._wires:
+        for wire in tuple(self._wires):
             await trio.aclose_forcefully(wire.client)
 
     def refuse(self) -> None:
         """From now on connections are closed at once."""
         self._refusing = True
 
-    def accept(self) -> None:
-        self._refusing = False
+    def heal(self) -> None:
+        """New connections have no faults."""
+        self._refusing = self._deaf = False
 
     async def handle(self, client: trio.SocketStream) -> None:
         if self._refusing:
             return
         with suppress(OSError):
             async with await trio.open_tcp_stream("127.0.0.1", self._port) as server:
-                wire = _Wire(client, server)
+                wire = _Wire(client, server, deaf=self._deaf)
                 self._wires.append(wire)
                 try:
                     await wire.run()
                 finally:
                     self._wires.remove(wire)
+                    wire.closed.set()
 
 
 @asynccontextmanager

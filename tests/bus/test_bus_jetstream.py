@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trio
 from bus_rig import LIMIT_S, NOON, Writer, event
-from nats_server import Onlooker
 
+from nats_server import Onlooker
 from transport_trio.bus import NatsBus
 from transport_trio.errors import BusOutOfSequence
 from transport_trio.events import EventType

@@ -13,9 +13,9 @@ import attrs
 import pytest
 import trio
 import trio_asyncio
-from bus_rig import HASTY, LIMIT_S, PATIENT, Writer, until_away, until_ready, until_told
-from nats_server import NatsServer
+from bus_rig import HASTY, LIMIT_S, PATIENT, Writer, until, until_away, until_ready, until_told
 
+from nats_server import NatsServer
 from transport_trio.bus import LinkSettings, NatsBus, NatsSettings, open_nats
 from transport_trio.errors import BusUnavailable
 from transport_trio.models import CheckStatus
@@ -197,8 +197,7 @@ async def test_error_that_nobody_awaits_over_there_is_logged_and_ends_nothing(
 
     with trio.fail_after(LIMIT_S):
         await trio_asyncio.aio_as_trio(leave_behind)()
-        while "asyncio error" not in caplog.text:
-            await trio.sleep(0.005)
+        await until(lambda: "asyncio error" in caplog.text)
         await Writer(bus).write()
     assert "ZeroDivisionError" in caplog.text
 
