@@ -85,7 +85,7 @@ def start_server(clean_environ: dict[str, str], tmp_path: Path) -> Iterator[Call
 
 
 @pytest.fixture
-def adopt() -> Iterator[Callable[["subprocess.Popen[str]"], None]]:
+def adopt() -> Iterator[Callable[[subprocess.Popen[str]], None]]:
     """Takes a child into care that a test starts itself."""
     with children(signal.SIGINT) as take:
         yield take
