@@ -19,7 +19,7 @@ from transport_trio.concurrency import RestartPolicy
 from transport_trio.errors import UnknownProvider
 from transport_trio.events import RecordedEvent
 from transport_trio.metrics import Metrics
-from transport_trio.models import Participant
+from transport_trio.models import Participant, Room, RoomPlan
 from transport_trio.ports import TransportConnector
 from transport_trio.sessions import SessionService, open_sessions
 from transport_trio.sessions.deps import Deps
@@ -45,6 +45,11 @@ class CrashingConnector(FakeConnector):
 
     def crash(self, room_name: str, bug: Exception) -> None:
         self._bugs[room_name] = bug
+
+    async def create_room(self, plan: RoomPlan) -> Room:
+        if plan.name in self._bugs:
+            raise self._bugs[plan.name]
+        return await super().create_room(plan)
 
     def recover_room(self, room_name: str) -> None:
         del self._bugs[room_name]

@@ -125,6 +125,20 @@ async def test_a_room_that_presence_forgets_but_exists_ends_nothing(autojump_clo
         assert not (await service.get(session.id)).has_ended
 
 
+async def test_a_missing_room_is_no_end_while_the_provider_cannot_be_asked_again(
+    autojump_clock: MockClock, world: World
+) -> None:
+    async with world.service() as service:
+        session = await a_live_session(service)
+        world.connector.drop_room(session.room.name)
+        world.connector.fail("find_room", ProviderUnreachable("daily", "down"), times=None)
+        await trio.sleep(300)
+        assert not (await service.get(session.id)).has_ended
+        world.connector.recover()
+        await trio.sleep(61)
+        assert (await service.get(session.id)).end_reason is EndReason.ROOM_GONE
+
+
 async def test_a_room_deleted_by_somebody_else_ends_the_session(autojump_clock: MockClock, world: World) -> None:
     async with world.service() as service:
         session = await a_live_session(service)

@@ -138,6 +138,16 @@ async def test_a_refusal_of_the_callers_own_options_is_their_fault(autojump_cloc
     assert await world.journal.intents() == ()
 
 
+async def test_a_bug_in_one_creation_is_told_to_its_caller_alone(autojump_clock: MockClock, world: World) -> None:
+    world.connector.crash("broken", ZeroDivisionError("a bug"))
+    async with world.service() as service:
+        with pytest.raises(ZeroDivisionError):
+            await service.create(a_request(room_config=RoomConfig(name="broken")), idempotency=KEY)
+        assert not (await service.create(a_request(), idempotency=attrs.evolve(KEY, fingerprint="f2"))).replayed
+        await trio.sleep(200)
+        assert await world.journal.intents() == ()
+
+
 async def test_a_provider_that_hangs_is_given_up(autojump_clock: MockClock, world: World) -> None:
     world.connector.delay("create_room", 3600)
     async with world.service() as service:
@@ -501,6 +511,21 @@ async def test_a_room_that_did_not_come_of_the_intent_is_left_alone(
         await trio.sleep(200)
         assert "theirs" in world.connector.rooms
         assert await world.journal.intents() == ()
+
+
+async def test_debts_are_read_again_when_the_journal_could_not_be_read(autojump_clock: MockClock, world: World) -> None:
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        world.connector.fail("find_room", ProviderUnreachable("daily", "down"), times=None)
+        await service.end(session.id)
+    world.connector.recover()
+    async with world.service():
+        world.journal.unavailable = "disk broken"
+        await trio.sleep(10)
+        assert world.connector.rooms != {}
+        world.journal.unavailable = None
+        await trio.sleep(2)
+        assert world.connector.rooms == {}
 
 
 async def test_an_intent_waits_while_the_provider_is_away(autojump_clock: MockClock, world: World) -> None:
