@@ -41,6 +41,8 @@ class FakeBus:
     in_flight: int = 0
     most_in_flight: int = 0
     latency_s: float = 0.001
+    _ends: dict[str, int] = attrs.field(factory=dict)
+    _newest: dict[str, Kept] = attrs.field(factory=dict)
     _late: list[BusMessage] = attrs.field(factory=list)
     _ready: trio.Event = attrs.field(factory=trio.Event)
 
@@ -62,7 +64,12 @@ class FakeBus:
         return [kept.event_id for kept in self.stream if kept.session_id == session_id and kept.epoch]
 
     def stranger_writes(self, session_id: str) -> None:
-        self.stream.append(Kept(session_id, "", 0))
+        self._append(Kept(session_id, "", 0))
+
+    def purge(self) -> None:
+        self.stream.clear()
+        self._ends.clear()
+        self._newest.clear()
 
     def let_late_copies_land(self) -> None:
         """As the server would: the fence decides, and nobody hears of it."""
@@ -97,8 +104,8 @@ class FakeBus:
         seq = self._last(session_id)
         if seq == 0:
             return None
-        ours = [kept for kept in self.stream if kept.session_id == session_id and kept.epoch]
-        return (seq, ours[-1].epoch, ours[-1].event_id) if ours else (seq, "", 0)
+        ours = self._newest.get(session_id)
+        return (seq, ours.epoch, ours.event_id) if ours else (seq, "", 0)
 
     async def newest_id(self, epoch: str, since: datetime | None) -> int | None:
         await self._travel()
@@ -117,11 +124,17 @@ class FakeBus:
             raise BusUnavailable("away")
 
     def _last(self, session_id: str) -> int:
-        return max((seq for seq, kept in enumerate(self.stream, 1) if kept.session_id == session_id), default=0)
+        return self._ends.get(session_id, 0)
 
     def _store(self, message: BusMessage) -> int:
         session_id = message.event.session_id
         if message.expected_last is not None and self._last(session_id) != message.expected_last:
             raise BusOutOfSequence(f"wrong last sequence: {self._last(session_id)}")
-        self.stream.append(Kept(session_id, message.epoch, message.event.id))
+        return self._append(Kept(session_id, message.epoch, message.event.id))
+
+    def _append(self, kept: Kept) -> int:
+        self.stream.append(kept)
+        self._ends[kept.session_id] = len(self.stream)
+        if kept.epoch:
+            self._newest[kept.session_id] = kept
         return len(self.stream)

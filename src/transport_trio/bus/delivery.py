@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from transport_trio.bus.backoff import Backoff
-from transport_trio.bus.fences import Fences
+from transport_trio.bus.fences import Fence, Fences
 from transport_trio.errors import BusOutOfSequence, BusRefused, BusUnavailable
 from transport_trio.events import EventType, RecordedEvent
 from transport_trio.metrics import Metrics
@@ -75,7 +75,9 @@ class Delivery:
             while chain.events:
                 fence = self._fences.get(chain.session_id)
                 if fence is None:
-                    await self._catch_up(chain)
+                    await self._ask(chain.session_id)
+                elif chain.events[0].id <= fence.event_id:
+                    self._settle(chain)
                 elif not await self._publish(chain, fence):
                     refused += 1
                     if refused > 1:  # once is a late copy or a new stream; more is a stranger who keeps writing
@@ -85,12 +87,12 @@ class Delivery:
             self._metrics.bus_publish_failures.labels("unavailable").inc()
             log.debug("not acknowledged", extra={"session_id": chain.session_id, "error": str(exc)})
 
-    async def _publish(self, chain: _Chain, fence: int) -> bool:
+    async def _publish(self, chain: _Chain, fence: Fence) -> bool:
         """Publish the chain's first event; False when the fence kept it out."""
         event = chain.events[0]
         told: dict[str, object] = {"session_id": event.session_id, "event_id": event.id}
         try:
-            seq = await self._bus.publish(BusMessage(event=event, epoch=self._journal.epoch, expected_last=fence))
+            seq = await self._bus.publish(BusMessage(event=event, epoch=self._journal.epoch, expected_last=fence.seq))
         except BusOutOfSequence as exc:
             self._fences.forget(event.session_id)
             self._metrics.bus_publish_failures.labels("out_of_sequence").inc()
@@ -99,7 +101,7 @@ class Delivery:
         except BusRefused as exc:
             told["error"] = str(exc)
         else:
-            self._fences.set(event.session_id, seq)
+            self._fences.set(event.session_id, Fence(seq, event.id))
             self._settle(chain)
             return True
         self._metrics.bus_messages_refused.inc()
@@ -107,23 +109,21 @@ class Delivery:
         chain.events.popleft()
         return True
 
-    async def _catch_up(self, chain: _Chain) -> None:
-        """Ask the stream how far this session got: drop what is there, and fence the rest."""
+    async def _ask(self, session_id: str) -> None:
+        """Ask the stream how far this session got."""
         epoch = self._journal.epoch
-        last = await self._bus.last_of(chain.session_id)
+        last = await self._bus.last_of(session_id)
         seq, their_epoch, their_id = last or (0, epoch, 0)
-        self._fences.set(chain.session_id, seq)
-        if their_epoch != epoch:
-            log.warning(
-                "somebody else writes to a session", extra={"session_id": chain.session_id, "stream_sequence": seq}
-            )
-        elif their_id > self._journal.head:
+        if their_epoch == epoch and their_id > self._journal.head:
             await self._on_rollback(epoch, their_id)
-        else:
-            while chain.events and chain.events[0].id <= their_id:
-                self._settle(chain)
+        if their_epoch != self._journal.epoch:
+            # Another journal's events, an earlier epoch's, or nobody's we know.
+            log.warning("others have written to a session", extra={"session_id": session_id, "stream_sequence": seq})
+            their_id = 0
+        self._fences.set(session_id, Fence(seq, their_id))
 
     def _settle(self, chain: _Chain) -> None:
+        """The chain's first event is in the stream."""
         event = chain.events.popleft()
         self._metrics.delivered_messages.inc()
         if event.type is EventType.SESSION_ENDED:
