@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import pytest
 import trio
-import trio.lowlevel
 from socket_rig import (
     BINARY,
     CLOSE,
