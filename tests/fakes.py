@@ -7,6 +7,8 @@ journal.forget(through=7)  # as if events up to 7 had been pruned
 
 from __future__ import annotations
 
+import itertools
+import math
 import uuid
 from collections.abc import Callable
 
@@ -40,7 +42,8 @@ class MemoryJournal:
         self.changes: list[Change] = []  # what was committed, for tests that look at it
         self.bookmarks: dict[str, int] = {}
         self._forgotten_through = 0
-        self._rows: dict[SessionId, int] = {}  # never given anew, so that cursors stay good
+        self._rows: dict[SessionId, int] = {}
+        self._row = itertools.count(1)  # never given anew, so that cursors stay good
         self._intents: dict[SessionId, RoomIntent] = {}
         self._debts: dict[SessionId, RoomDebt] = {}
         self._keys: dict[tuple[str, str], IdempotencyRecord] = {}
@@ -54,7 +57,8 @@ class MemoryJournal:
         session = self._versioned(change)
         if session is not None:
             self.stored[session.id] = session
-            self._rows.setdefault(session.id, len(self._rows))
+            if session.id not in self._rows:
+                self._rows[session.id] = next(self._row)
         self._settle(change)
         self.changes.append(change)
         ids = range(self.head + 1, self.head + 1 + len(change.events))
@@ -85,7 +89,7 @@ class MemoryJournal:
             for session in reversed(self.stored.values())
             if query.status in (None, session.status) and query.provider in (None, session.provider)
         ]
-        before = len(self._rows)
+        before: float = math.inf
         if query.cursor is not None:
             if not query.cursor.isdecimal():
                 raise InvalidRequest(("cursor", "is not a cursor of ours"))
@@ -149,7 +153,9 @@ class MemoryJournal:
 
     def forget_sessions(self, old: Callable[[Session], bool]) -> None:
         """Prune the sessions that `old` picks."""
-        self.stored = {key: session for key, session in self.stored.items() if not old(session)}
+        for session in tuple(self.stored.values()):
+            if old(session):
+                del self.stored[session.id], self._rows[session.id]
 
     async def _pass(self) -> None:
         await trio.lowlevel.checkpoint()
