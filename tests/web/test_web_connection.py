@@ -18,6 +18,7 @@ from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
+from trio.testing import wait_all_tasks_blocked
 from trio_websocket import open_websocket_url
 from web_rig import MINIMAL, TEST_S, TOKEN, Site, serving
 
@@ -192,6 +193,7 @@ async def test_a_client_that_leaves_frees_its_connection_at_once() -> None:
     async with connected(hello, keep_alive_s=3600) as (client, done):
         await client.send_all(GET)
         await client.receive_some()
+        await wait_all_tasks_blocked(0.01)  # the server waits for the next request
         await client.aclose()
         await done.wait()
 
@@ -204,7 +206,7 @@ async def test_a_client_that_says_nothing_is_closed() -> None:
 
 
 async def test_a_client_that_asks_no_more_is_closed() -> None:
-    async with connected(hello, keep_alive_s=0.05) as (client, done):
+    async with connected(hello, keep_alive_s=0.5) as (client, done):
         await client.send_all(GET)
         while await client.receive_some():
             pass
