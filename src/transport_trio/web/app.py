@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
@@ -37,6 +36,7 @@ from transport_trio.web.sessions import register_sessions
 from transport_trio.web.socket import register_socket
 
 log = logging.getLogger(__name__)
+access_log = logging.getLogger("transport_trio.access")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_ROUTE = "unknown"
@@ -44,13 +44,14 @@ HUNG_UP = "499"  # nginx's status, known to dashboards, for a client that did no
 
 
 class TransportApp(QuartTrio):
-    """Quart-Trio with bounded bodies, and each request counted by route template and status."""
+    """Quart-Trio with bounded bodies; each request is counted by route and status, and logged if that is wanted."""
 
     request_class = Request
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, *, log_access: bool) -> None:
         super().__init__(__name__, static_folder=None)
         self.metrics = metrics
+        self.log_access = log_access
         self.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
         # A peer that does not read its answer is cut by web/connection.py, which sees whether it makes progress.
         self.config["RESPONSE_TIMEOUT"] = None
@@ -68,7 +69,7 @@ class TransportApp(QuartTrio):
         return self.url_map.bind("localhost", None, None, request.scheme, request.method, request.path)
 
     async def handle_request(self, request: QuartRequest) -> ResponseTypes:
-        """Answer the request and count it, also when the client hangs up."""
+        """Answer the request and tell of it, also when the client hangs up."""
         began = trio.current_time()
         status = HUNG_UP
         try:
@@ -77,12 +78,14 @@ class TransportApp(QuartTrio):
             linger(response, request)
             return response
         finally:
+            duration_s = trio.current_time() - began
             method = request.method if request.method in METHODS else "other"
-            self._count(request, method, status)
-            self.metrics.http_seconds.labels(method, _route(request)).observe(trio.current_time() - began)
+            self.metrics.http_seconds.labels(method, _route(request)).observe(duration_s)
+            self._tell(request, method, status, duration_s)
 
     async def handle_websocket(self, websocket: Websocket) -> ResponseTypes | None:
-        """Likewise for an upgrade. One that was accepted is counted, as 101, when it ends."""
+        """Likewise for an upgrade. One that was accepted is told of, as 101, when it ends."""
+        began = trio.current_time()
         status = "101"
         try:
             response = await super().handle_websocket(websocket)
@@ -90,7 +93,7 @@ class TransportApp(QuartTrio):
                 status = str(response.status_code)
             return response
         finally:
-            self._count(websocket, "GET", status)
+            self._tell(websocket, "GET", status, trio.current_time() - began)
 
     async def make_default_options_response(self) -> Response:
         adapter = request_ctx.url_adapter
@@ -98,13 +101,24 @@ class TransportApp(QuartTrio):
         # Not Quart's own class: its empty body wants asyncio.
         return TrioResponse(status=204, headers={"Allow": ", ".join(sorted(adapter.allowed_methods()))})
 
-    def _count(self, asked: Any, method: str, status: str) -> None:
+    def _tell(self, asked: BaseRequestWebsocket, method: str, status: str, duration_s: float) -> None:
         self.metrics.http_requests.labels(method, _route(asked), status).inc()
+        if self.log_access:  # without the query, which may hold a key
+            access_log.info(
+                "request",
+                extra={
+                    "method": asked.method,
+                    "path": asked.path,
+                    "status": int(status),
+                    "duration_s": round(duration_s, 6),
+                    "client": asked.remote_addr,
+                },
+            )
 
 
 def create_app(deps: WebDeps) -> QuartTrio:
     """The service's application, all routes registered; it owns no tasks beyond its requests."""
-    app = TransportApp(deps.metrics)
+    app = TransportApp(deps.metrics, log_access=deps.settings.access_log)
     _check_first(app, deps)
     _answer_failures(app)
     register_sessions(app, deps)
@@ -163,6 +177,6 @@ def _origin_form(target: str) -> str:
     return "/" + (rest.partition("/")[2] if separator else target)
 
 
-def _route(asked: Any) -> str:
+def _route(asked: BaseRequestWebsocket) -> str:
     """The route's template: a closed set, unlike the path."""
     return str(asked.url_rule.rule) if asked.url_rule is not None else UNKNOWN_ROUTE

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
 
 import attrs
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.logging import Logger
 from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
@@ -19,7 +17,6 @@ from transport_trio.settings import Settings
 from transport_trio.web.connection import Connection
 
 log = logging.getLogger(__name__)
-access_log = logging.getLogger("transport_trio.access")
 
 # Longer than the 60 s after which load balancers commonly drop idle connections: they, not we, should be first.
 KEEP_ALIVE_S = 75.0
@@ -27,25 +24,8 @@ HEADERS_MAX_BYTES = 16 * 1024
 REQUESTS_PER_CONNECTION = 100_000
 
 
-class AccessLogger(Logger):
-    """Each request becomes one line of ours, without its query, which may hold a key."""
-
-    async def access(self, request: Any, response: Any, request_time: float) -> None:
-        access_log.info(
-            "request",
-            extra={
-                "method": request.get("method", "GET"),
-                "path": request["path"],
-                "status": response["status"] if response else None,
-                "duration_s": round(request_time, 6),
-                "client": (request.get("client") or (None,))[0],
-            },
-        )
-
-
-def hypercorn_config(settings: Settings) -> Config:
+def hypercorn_config() -> Config:
     config = Config()
-    config.logger_class = AccessLogger if settings.access_log else Logger  # Hypercorn's own writes no access lines
     config.errorlog = logging.getLogger("hypercorn.error")
     config.include_server_header = False
     config.h11_max_incomplete_size = HEADERS_MAX_BYTES
@@ -90,7 +70,7 @@ async def serve(
     Raises:
         SettingsError: it cannot listen there.
     """
-    config = hypercorn_config(settings)
+    config = hypercorn_config()
     context = WorkerContext(None)
     wrapped = ASGIWrapper(app)
     connections = _Connections()
