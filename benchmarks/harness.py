@@ -64,6 +64,8 @@ def running_service(**settings: str) -> Iterator[Target]:
                 "DATA_DIR": f"{folder}/data",
                 "DAILY_API_URL": f"{sandbox.address}/v1",
                 "LOG_LEVEL": "warning",
+                # What is measured is the service, not the wait for a provider's rate limit.
+                "DAILY_RATE_LIMITS": "false",
                 **settings,
             }
             with _child(["serve"], environ, folder) as service:

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from transport_trio.bus import Relay, open_embedded_nats, open_nats
 from transport_trio.concurrency import SystemClock, every
-from transport_trio.connectors import ConnectorRegistry, DailyConnector, open_daily
+from transport_trio.connectors import DAILY_LIMITS, NO_LIMITS, ConnectorRegistry, DailyConnector, open_daily
 from transport_trio.errors import ConnectorError, SettingsError
 from transport_trio.hub import Hub
 from transport_trio.journal import SqliteJournal, open_journal
@@ -152,6 +152,7 @@ async def _open_connector(settings: Settings, metrics: Metrics) -> AsyncIterator
         api_url=settings.daily_api_url,
         timeout_s=settings.provider_timeout_s,
         metrics=metrics,
+        rate_limits=DAILY_LIMITS if settings.daily_rate_limits else NO_LIMITS,
     ) as daily:
         yield daily
 

@@ -125,6 +125,9 @@ class Settings:
     daily_api_key: str | None = _setting(None, "API key of the Daily domain.", secret=True)
     daily_domain: str | None = _setting(None, "Daily domain: the part before .daily.co.", _name)
     daily_api_url: str = _setting("https://api.daily.co/v1", "Daily's REST API.", _http_url)
+    daily_rate_limits: bool = _setting(
+        True, "Keep under Daily's rate limits ourselves; false where Daily has lifted them for you.", _switch
+    )
     provider_timeout_s: float = _setting(10.0, "Longest wait for one answer of the provider.", _number(0.1, 300))
     room_prefix: str = _setting("tt", "Start of the names that we choose for rooms.", _room_prefix)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from transport_trio.connectors import NO_LIMITS
 from transport_trio.connectors.ratelimit import Lane, Limit, LineTooLong, SlotsTaken
 
 PATIENT = 1e6
@@ -191,3 +192,11 @@ def test_the_expected_wait_is_the_wait(before: Sequence[float], count: int, paus
 
     expected_s, waited_s = trio.run(main, clock=MockClock(autojump_threshold=0))
     assert waited_s == pytest.approx(expected_s)
+
+
+async def test_lifted_limits_hold_nobody_up(autojump_clock: MockClock) -> None:
+    lane = Lane(NO_LIMITS.default, slots=1)
+    for _ in range(5000):
+        async with lane.turn(latest=10.0):
+            pass
+    assert trio.current_time() < 0.1
