@@ -43,6 +43,18 @@ TOKEN = "a-meeting-token-of-the-tests"
 SESSION_ID = "6f1c3f0e-3f0a-4a2b-9f57-6d1f5c3b2a10"
 MINIMAL = {"provider": "daily"}
 
+# Requests as they are on the wire.
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = (
+    b"POST /sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 20\r\n\r\n{"provider":"daily"}'
+)
+UPGRADE = (
+    b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+LAST_GET = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
 
 class FakeService:
     """Use-cases without a provider: sessions in a dict, failures on demand, everything asked is kept."""
@@ -185,6 +197,13 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
         assert set(fault) == {"path", "message"}
     assert "Traceback" not in response.text
     return document
+
+
+async def created(site: Site) -> str:
+    """The id of a new session."""
+    response = await site.client.post("/sessions", json=MINIMAL)
+    session_id: str = response.json()["session_id"]
+    return session_id
 
 
 def site_with(**changes: Any) -> Site:
