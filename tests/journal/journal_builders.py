@@ -166,7 +166,7 @@ class Box:
     max_mib: int = 64
     events_keep_s: float = WEEK_S
     sessions_keep_s: float = WEEK_S
-    readers: frozenset[str] = frozenset()
+    readers: frozenset[str] | None = None
     tidy_every_s: float = 3600.0  # once when it opens; tests say when else
 
     @property

@@ -125,12 +125,13 @@ async def open_journal(
     events_keep_s: float,
     sessions_keep_s: float,
     new_epoch: bool = False,
-    readers: frozenset[str] = frozenset(),
+    readers: frozenset[str] | None = None,
     tidy_every_s: float = TIDY_EVERY_S,
 ) -> AsyncIterator[SqliteJournal]:
     """The journal of this folder, made if there is none. Leaving commits what waits, then closes the file.
 
-    What `readers` (and whoever asks for a bookmark) have not read is kept, however old.
+    What `readers` have not read is kept, however old; None stands for whoever has a bookmark. Who asks for one later
+    is waited for from then on.
 
     Raises:
         JournalUnusable: one line that says what is wrong and what to do; nothing has been overwritten.
@@ -153,7 +154,7 @@ async def open_journal(
             retention=Retention(events_keep_s=events_keep_s, sessions_keep_s=sessions_keep_s),
             every_s=tidy_every_s,
         )
-        housekeeping.readers |= readers
+        housekeeping.readers |= (await pool.ask(sqlite_reader.bookmarks)).keys() if readers is None else readers
         journal = SqliteJournal(epoch or files.writer.epoch, commits, pool, condition, housekeeping)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(commits.run, name="journal commits")
