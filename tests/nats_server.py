@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,20 +32,20 @@ START_S = 20.0
 
 
 class NatsServer:
-    """A server on a free port of 127.0.0.1 that can be stopped, killed, frozen and started again, with its store."""
+    """A server on a port of its own on 127.0.0.1, to be stopped, killed, frozen and started again on its store."""
 
     def __init__(self, folder: Path, **config: Any) -> None:
         self._folder = folder
         self._config: dict[str, Any] = {"jetstream": {"store_dir": str(folder / "store")}, **config}
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = -1
+        self.port = _free_port()
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, on the port of the last time if there was one, and return when it listens."""
+        """Start it, on the same port each time, and return when it listens."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for stale in self._folder.glob("*.ports"):
             stale.unlink()
@@ -58,7 +60,6 @@ class NatsServer:
             assert self._process.poll() is None, (self._folder / "log").read_text()
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.005)
-        self.port = int(json.loads(found[0].read_text())["nats"][0].rpartition(":")[2])
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None:
@@ -78,6 +79,22 @@ class NatsServer:
     def thaw(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+def _free_port() -> int:
+    """A port that the kernel gives to nobody who asks for any: while the server is stopped it stays ours.
+
+    Else another test run on this machine could get it, and our clients would write into its stream.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @attrs.frozen

