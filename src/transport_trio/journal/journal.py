@@ -14,7 +14,7 @@ from transport_trio.concurrency import Clock
 from transport_trio.journal import codec, sqlite_reader
 from transport_trio.journal.commits import CommitLoop
 from transport_trio.journal.condition import MIB, Condition
-from transport_trio.journal.files import open_files
+from transport_trio.journal.files import Files, open_files
 from transport_trio.journal.housekeeping import TIDY_EVERY_S, Housekeeping, Retention
 from transport_trio.journal.sqlite_pool import ReaderPool
 from transport_trio.metrics import Metrics
@@ -137,9 +137,7 @@ async def open_journal(
         JournalUnusable: one line that says what is wrong and what to do; nothing has been overwritten.
     """
     epoch = str(uuid.uuid4()) if new_epoch else None
-    files = await trio.to_thread.run_sync(open_files, folder, codec.epoch_change(epoch) if epoch else None)
-    pool = ReaderPool(files.readers)
-    try:
+    async with _open_disk(folder, epoch) as (files, pool):
         condition = Condition(
             max_bytes=max_mib * MIB, used_bytes=files.writer.size.used, ballast_freed=not files.ballast.is_held
         )
@@ -155,16 +153,23 @@ async def open_journal(
             every_s=tidy_every_s,
         )
         housekeeping.readers |= (await pool.ask(sqlite_reader.bookmarks)).keys() if readers is None else readers
-        journal = SqliteJournal(epoch or files.writer.epoch, commits, pool, condition, housekeeping)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(commits.run, name="journal commits")
             nursery.start_soon(housekeeping.run, name="journal housekeeping")
             try:
-                yield journal
+                yield SqliteJournal(epoch or files.writer.epoch, commits, pool, condition, housekeeping)
             finally:
                 housekeeping.stop()
                 commits.close()
                 nursery.cancel_scope.deadline = trio.current_time() + CLOSE_S
+
+
+@asynccontextmanager
+async def _open_disk(folder: Path, new_epoch: str | None) -> AsyncIterator[tuple[Files, ReaderPool]]:
+    files = await trio.to_thread.run_sync(open_files, folder, codec.epoch_change(new_epoch) if new_epoch else None)
+    pool = ReaderPool(files.readers)
+    try:
+        yield files, pool
     finally:
         with trio.CancelScope(shield=True):  # bounded: what the threads do cannot be cancelled anyway
             await pool.close()
