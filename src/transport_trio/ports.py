@@ -58,7 +58,10 @@ class TransportConnector(Protocol):
         """The room of that name, or None when there is none (or it has expired)."""
 
     async def delete_room(self, name: str) -> None:
-        """Delete the room; one that is not there is a success. Safe to repeat."""
+        """Delete the room; one that is not there is a success.
+
+        Never repeated by itself: after a lost answer the name may be another room's, so look with `find_room` first.
+        """
 
     async def create_token(self, plan: TokenPlan) -> str:
         """Mint a meeting token."""

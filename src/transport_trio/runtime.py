@@ -17,7 +17,7 @@ import trio
 import trio_asyncio
 from prometheus_client import CollectorRegistry
 
-from transport_trio.bus import Relay, open_embedded_nats, open_nats
+from transport_trio.bus import READER, Relay, open_embedded_nats, open_nats
 from transport_trio.concurrency import SystemClock, every
 from transport_trio.connectors import DAILY_LIMITS, NO_LIMITS, ConnectorRegistry, DailyConnector, open_daily
 from transport_trio.errors import ConnectorError, SettingsError
@@ -68,8 +68,7 @@ async def run(
     """Run the service until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Raises:
-        TransportError: it cannot start; the message is for the operator.
-        OSError: the address cannot be listened on.
+        TransportError: it cannot start, or cannot listen there; the message is for the operator.
     """
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -94,6 +93,8 @@ async def _serve_until(
                 events_keep_s=settings.events_keep_s,
                 sessions_keep_s=settings.sessions_keep_s,
                 new_epoch=new_epoch,
+                # Without a bus nobody comes back for what an earlier bus had not taken.
+                readers=frozenset({READER} if settings.nats_url else ()),
             )
         )
         hub = Hub(journal, metrics, settings)

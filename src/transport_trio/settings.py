@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
@@ -17,20 +17,24 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 RUST_LOG_LEVELS = {"trace": "debug", "warn": "warning", "off": "error"}
 
 
+NUMBER_MAX_CHARS = 32
+
+
 class _Fault(ValueError):
     """What is wrong with a value, as the end of the sentence "NAME=value ..."."""
 
 
 def _number(low: float, high: float, *, integer: bool = False) -> Callable[[str], Any]:
-    kind = "a whole number" if integer else "a number"
+    kind = f"{'a whole number' if integer else 'a number'} from {low:.10g} to {high:.10g}"
+    # Python's own reading would also take 1_000 and digits of other scripts.
+    form = re.compile(r"-?[0-9]+" if integer else r"-?[0-9]+(\.[0-9]+)?")
 
     def parse(text: str) -> float | int:
-        try:
-            value: float | int = int(text) if integer else float(text)
-        except ValueError:
-            raise _Fault(f"is not {kind}; give one from {low:g} to {high:g}") from None
-        if not low <= value <= high:  # also false for nan
-            raise _Fault(f"is out of range; give {kind} from {low:g} to {high:g}")
+        if not form.fullmatch(text) or len(text) > NUMBER_MAX_CHARS:
+            raise _Fault(f"is not {kind}; give one")
+        value: float | int = int(text) if integer else float(text)
+        if not low <= value <= high:
+            raise _Fault(f"is out of range; give {kind}")
         return value
 
     return parse
@@ -57,11 +61,27 @@ def _log_level(text: str) -> str:
     return _choice(*LOG_LEVELS)(RUST_LOG_LEVELS.get(text.lower(), text))
 
 
+def _has_address(parts: SplitResult) -> bool:
+    """Whether there is a host, and a port that is one where there is a port."""
+    try:
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _http_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not _has_address(parts):
         raise _Fault("is not an http(s) URL; give one like https://api.daily.co/v1")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise _Fault("has more than host, port and path; give one like https://api.daily.co/v1")
     return text.rstrip("/")
+
+
+def _api_key(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise _Fault("holds characters that no HTTP header can carry; give the key as Daily's dashboard shows it")
+    return text
 
 
 def _nats_url(text: str) -> str:
@@ -69,7 +89,7 @@ def _nats_url(text: str) -> str:
         return text
     for url in text.split(","):
         parts = urlsplit(url.strip())
-        if parts.scheme not in {"nats", "tls", "ws", "wss"} or not parts.hostname:
+        if parts.scheme not in {"nats", "tls", "ws", "wss"} or not _has_address(parts):
             raise _Fault("is no NATS URL; give nats://host:4222, a comma-separated list of such, or embedded")
     return text
 
@@ -78,7 +98,7 @@ def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
     for origin in origins:
         parts = urlsplit(origin)
-        if origin != "*" and (not parts.scheme or not parts.hostname or parts.path):
+        if origin != "*" and (not parts.scheme or not _has_address(parts) or parts.path or "*" in origin):
             raise _Fault("holds something that is no origin; give a list like https://app.example.com, or *")
     return origins
 
@@ -122,7 +142,7 @@ class Settings:
     port: int = _setting(8084, "Port to listen on; 0 picks a free one.", _number(0, 65535, integer=True))
     data_dir: Path = _setting(Path("data"), "Folder of the journal; one service at a time.", Path)
 
-    daily_api_key: str | None = _setting(None, "API key of the Daily domain.", secret=True)
+    daily_api_key: str | None = _setting(None, "API key of the Daily domain.", _api_key, secret=True)
     daily_domain: str | None = _setting(None, "Daily domain: the part before .daily.co.", _name)
     daily_api_url: str = _setting("https://api.daily.co/v1", "Daily's REST API.", _http_url)
     daily_rate_limits: bool = _setting(

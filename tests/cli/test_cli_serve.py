@@ -141,7 +141,7 @@ def test_without_an_account_one_line_says_both_ways(run_command, environ: dict[s
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"PORT": "http"}, "PORT: 'http' is not a whole number; give one from 0 to 65535"),
+        ({"PORT": "http"}, "PORT: 'http' is not a whole number from 0 to 65535; give one"),
         ({"HEARTBEAT_S": "0"}, "HEARTBEAT_S: '0' is out of range"),
         ({"API_KEYS": "short"}, "API_KEYS: (hidden) must be"),
     ],

@@ -42,7 +42,7 @@ def test_dailys_404_is_a_missing_room(op: Operation, body: bytes) -> None:
 def test_somebody_elses_404_is_not_a_missing_room(op: Operation, body: bytes) -> None:
     failure = failed(op, 404, body)
     assert isinstance(failure.error, ProviderUnreachable)
-    assert failure.again
+    assert failure.again is op.repeatable
     assert failure.trouble
 
 
@@ -63,7 +63,7 @@ def test_every_status_is_a_success_or_one_of_the_ports_errors(op: Operation, sta
     error = failure.error
     assert isinstance(error, (ProviderRejected, ProviderThrottled, ProviderUnreachable, RoomNotFound))
     # What may have taken effect and cannot be repeated is in doubt, and nothing else is.
-    assert error.in_doubt is (isinstance(error, ProviderUnreachable) and op is CREATE_ROOM)
+    assert error.in_doubt is (isinstance(error, ProviderUnreachable) and not op.repeatable)
     assert not (error.in_doubt and failure.again)
 
 

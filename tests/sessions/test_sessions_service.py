@@ -138,6 +138,15 @@ async def test_a_refusal_of_the_callers_own_options_is_their_fault(autojump_cloc
     assert await world.journal.intents() == ()
 
 
+async def test_a_refusal_of_the_token_is_not_blamed_on_the_callers_options(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.connector.fail("create_token", ProviderRejected("daily", 400, "invalid-request-error"))
+    async with world.service() as service:
+        with pytest.raises(ProviderRejected):
+            await service.create(a_request(provider_options={"lang": "de"}))
+
+
 async def test_a_bug_in_one_creation_is_told_to_its_caller_alone(autojump_clock: MockClock, world: World) -> None:
     world.connector.crash("broken", ZeroDivisionError("a bug"))
     async with world.service() as service:
@@ -207,6 +216,24 @@ async def test_a_foreign_room_of_our_name_is_left_alone_at_the_end(autojump_cloc
         await trio.sleep(5)
         assert "stage" in world.connector.rooms
         assert world.metric("transport_rooms_owed") == 0
+
+
+async def test_a_deletion_whose_answer_is_lost_never_hits_the_next_room_of_that_name(
+    autojump_clock: MockClock, world: World
+) -> None:
+    async with world.service() as service:
+        first = (await service.create(a_request(room_config=RoomConfig(name="stage")))).session
+        lost = ProviderUnreachable("daily", "connection reset", in_doubt=True)
+        world.connector.fail("delete_room", lost, takes_effect=True)
+        await service.end(first.id)
+        await wait_all_tasks_blocked()
+        with pytest.raises(RoomExists):
+            await service.create(a_request(room_config=RoomConfig(name="stage")))
+        world.connector.add_foreign_room("stage", first.expires_at)
+        await trio.sleep(60)
+        assert "stage" in world.connector.rooms
+        assert world.connector.count("delete_room") == 1
+        assert (await service.get(first.id)).provider_cleanup is ProviderCleanup.DONE
 
 
 async def test_ending_or_reading_what_is_not_there(autojump_clock: MockClock, world: World) -> None:

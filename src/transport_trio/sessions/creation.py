@@ -133,7 +133,8 @@ class Creation:
             raise
         except ConnectorError as exc:
             await self._undo(room, in_doubt=exc.in_doubt)
-            raise self._in_callers_words(exc) from exc
+            # The caller's options go into the room: what is refused later is not their fault.
+            raise (self._in_callers_words(exc) if room is None else exc) from exc
         session = self._session(room)
         stored = await self._commit(session, room, remember)
         log.info("session created", extra={"session_id": stored.id, "room_name": stored.room.name})

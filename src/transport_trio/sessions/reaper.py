@@ -49,6 +49,10 @@ class Reaper:
     def __len__(self) -> int:
         return len(self._owed)
 
+    def holds(self, provider: str, room_name: str) -> bool:
+        """Whether a room of this name is still to be deleted, or a deletion of it may still be under way."""
+        return any((owed.debt.provider, owed.debt.room_name) == (provider, room_name) for owed in self._owed.values())
+
     def owe(self, debt: RoomDebt) -> None:
         """Take on a debt that the journal already holds."""
         if debt.session_id not in self._owed:

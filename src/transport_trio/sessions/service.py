@@ -177,8 +177,11 @@ class SessionService:
             raise Busy(f"{settings.sessions_max} sessions are live (SESSIONS_MAX)", RETRY_AFTER_S)
 
     def _reserve(self, provider: str, room_name: str) -> None:
-        """Keep two sessions off one room name: with equal ends their rooms could not be told apart."""
-        if (provider, room_name) in self._names:
+        """Keep two sessions off one room name: with equal ends their rooms could not be told apart.
+
+        A name whose room is still to be deleted is taken too: a late deletion would hit the new room.
+        """
+        if (provider, room_name) in self._names or self.reaper.holds(provider, room_name):
             raise RoomExists(room_name)
         self._names.add((provider, room_name))
 

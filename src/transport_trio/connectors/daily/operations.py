@@ -41,8 +41,11 @@ class Operation:
 CHECK = Operation(name="check", method="GET", path="/")
 CREATE_ROOM = Operation(name="create_room", method="POST", path="/rooms", repeatable=False)
 FIND_ROOM = Operation(name="find_room", method="GET", path="/rooms/{room}", of_room=True)
-# Daily's documents disagree about this one; the stricter reading harms nobody, deletions can wait.
-DELETE_ROOM = Operation(name="delete_room", method="DELETE", path="/rooms/{room}", tier="slow", of_room=True)
+# Daily's documents disagree about this one's tier; the stricter reading harms nobody, deletions can wait.
+# It names a room by its name alone: after a lost answer, a repeat could hit the next room of that name.
+DELETE_ROOM = Operation(
+    name="delete_room", method="DELETE", path="/rooms/{room}", tier="slow", repeatable=False, of_room=True
+)
 # A token is a signed text that Daily does not keep: minting a second one leaves nothing behind.
 CREATE_TOKEN = Operation(name="create_token", method="POST", path="/meeting-tokens")
 PRESENCE = Operation(name="presence", method="GET", path="/rooms/{room}/presence", of_room=True)
