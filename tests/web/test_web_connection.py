@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import h11
 import pytest
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -18,9 +19,9 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 from trio.testing import wait_all_tasks_blocked
-from web_rig import GET, LAST_GET, TEST_S, UPGRADE, Site, serving
+from web_rig import GET, LAST_GET, POST, TEST_S, UPGRADE, Site, serving
 
-from transport_trio.web.connection import Connection
+from transport_trio.web.connection import Connection, LastRequestCounts
 
 
 def test_hypercorn_is_the_one_that_the_connection_is_made_for() -> None:
@@ -250,3 +251,55 @@ async def test_a_failure_of_the_connection_itself_is_contained(
             await done.wait()
             nursery.cancel_scope.cancel()
     assert caplog.messages == told
+
+
+# --- after the last request
+
+
+def post(*headers: bytes) -> bytes:
+    return POST.replace(b"\r\n\r\n", b"\r\n" + b"".join(headers) + b"\r\n")
+
+
+@pytest.mark.parametrize("extra", [b"\r\n", b"garbage", GET], ids=["line end", "garbage", "request"])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (post(b"Connection: close\r\n"), 201),
+        (POST.replace(b"HTTP/1.1", b"HTTP/1.0"), 201),
+        (LAST_GET, 200),
+        (post(b"Transfer-Encoding: chunked\r\n"), 400),
+    ],
+    ids=["post", "post 1.0", "get", "both lengths"],
+)
+async def test_what_follows_the_last_request_does_not_spoil_its_answer(
+    site: Site, sent: bytes, status: int, extra: bytes
+) -> None:
+    head, _, body = (await site.raw(sent + extra)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    assert len(body) == int(length.partition(b":")[2])
+
+
+async def test_a_client_that_talks_on_after_its_last_request_fills_no_memory() -> None:
+    connection = LastRequestCounts(h11.SERVER, max_incomplete_event_size=1000)
+    connection.receive_data(LAST_GET)
+    while connection.next_event() is not h11.NEED_DATA:
+        pass
+    for _ in range(100):
+        connection.receive_data(b"x" * 1000)
+        assert connection.next_event() is h11.NEED_DATA
+    assert connection.trailing_data[0] == b""
+
+
+@pytest.mark.parametrize("version", [b"12", b"abc", b""])
+async def test_a_refused_upgrade_is_closed(site: Site, version: bytes) -> None:
+    answer = await site.raw(b"GET /ws HTTP/1.1\r\n" + UPGRADE.replace(b"Version: 13", b"Version: " + version))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer
+
+
+async def test_an_upgrade_with_both_lengths_is_refused(site: Site) -> None:
+    both = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await site.raw(b"GET /ws HTTP/1.1\r\n" + UPGRADE.removesuffix(b"\r\n") + both)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"must not come together" in answer

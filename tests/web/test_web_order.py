@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import trio
-from web_rig import MINIMAL, TEST_S, Site, assert_problem, serving
+from web_rig import MINIMAL, TEST_S, Site, assert_problem, created, serving
 
 KEY = "a-key-of-the-tests"
 LARGE = b" " * (64 * 1024 + 1)
@@ -43,6 +43,15 @@ async def test_the_first_fault_in_the_order_of_the_contract_is_told(
         response = await site.client.request(method, path, content=content, headers=headers)
         assert response.status_code == status
         assert site.service.asked == []
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_an_unknown_session_comes_before_a_wrong_query_and_that_before_the_deed(site: Site, method: str) -> None:
+    unknown = await site.client.request(method, "/sessions/00000000-0000-4000-8000-000000000000?x=1")
+    assert_problem(unknown, 404, "session_not_found")
+    session_id = await created(site)
+    assert_problem(await site.client.request(method, f"/sessions/{session_id}?x=1"), 400, "invalid_request")
+    assert (await site.client.get(f"/sessions/{session_id}")).json()["status"] == "Created"
 
 
 async def test_a_body_too_large_in_pieces_comes_before_its_type(site: Site) -> None:

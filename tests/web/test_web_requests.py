@@ -210,6 +210,7 @@ def test_values_at_the_edge_are_taken(path: str, value: Any) -> None:
         ("participant_config.name", "next line\u0085"),
         ("participant_config.name", 5),
         ("participant_config.user_id", "u" * 37),
+        ("participant_config.user_id", "nul\u0000"),
         ("participant_config.user_id", 5),
         ("participant_config.is_owner", "yes"),
         ("participant_config.permissions", None),
@@ -349,6 +350,10 @@ def nested(levels: int) -> bytes:
     """A request with objects and arrays in this many levels."""
     inner = levels - 3  # the request, `options`, `daily`
     return b'{"provider": "daily", "options": {"daily": {"x": ' + b"[" * inner + b"]" * inner + b"}}}"
+
+
+def test_bytes_that_are_not_utf8_are_told_by_their_place() -> None:
+    assert faults(b'{"provider":"\xff"}') == [("$", "is not UTF-8 from byte 13 on")]
 
 
 def test_thirty_two_levels_are_the_deepest() -> None:

@@ -133,9 +133,7 @@ def _check_first(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.before_request
     async def check_request() -> None:
-        if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
-            # Proxies disagree about which one counts; that is how requests are smuggled past them.
-            raise LengthsConflict
+        check_lengths(request)
         if request.path not in OPEN_PATHS:
             require_caller(deps.keys, request.headers.getlist("Authorization"))
         if isinstance(request.routing_exception, WrongMethod):
@@ -146,6 +144,7 @@ def _check_first(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.before_websocket
     async def check_upgrade() -> None:
+        check_lengths(websocket)
         if websocket.routing_exception is not None:
             require_caller(deps.keys, websocket.headers.getlist("Authorization"))
             raise UnknownPath("there is no WebSocket at this path")
@@ -156,6 +155,16 @@ def _check_first(app: QuartTrio, deps: WebDeps) -> None:
         if deps.stopping():
             response.headers["Connection"] = "close"  # the next request belongs to another instance
         return response
+
+
+def check_lengths(asked: BaseRequestWebsocket) -> None:
+    """Refuse both length headers together: proxies disagree about which one counts, and requests are smuggled so.
+
+    Raises:
+        LengthsConflict.
+    """
+    if "Content-Length" in asked.headers and "Transfer-Encoding" in asked.headers:
+        raise LengthsConflict
 
 
 def _answer_failures(app: QuartTrio) -> None:

@@ -5,6 +5,7 @@
   cancellation, so that such a peer could hold its handler, and a stop of the service, for ever.
 - A connection ends, or begins to wait for its next request, also when its handler is cancelled meanwhile.
 - A connection that its client has closed ends at once, and not when its keep-alive runs out.
+- What comes after a connection's last request is dropped, and does not spoil that request's answer.
 - A failure ends this connection and is logged; it does not end the server.
 
 Held to Hypercorn 0.18; tests/web/test_web_connection.py names what this relies on.
@@ -16,6 +17,7 @@ import logging
 import socket
 import struct
 from contextlib import suppress
+from typing import Any
 
 import h11
 import trio
@@ -35,8 +37,31 @@ STALL_S = 30.0
 PIECE_BYTES = 64 * 1024
 
 
+class LastRequestCounts(h11.Connection):
+    """Drops what a client sends after the request that it, or we, have called the last one.
+
+    h11 takes such bytes for a fault of the request before them, which is being answered: a stray line end after a body
+    would turn its 201 into a 400.
+    """
+
+    @property
+    def _had_the_last(self) -> bool:
+        return self.their_state in {h11.MUST_CLOSE, h11.CLOSED}
+
+    def receive_data(self, data: bytes) -> None:
+        if not self._had_the_last or not data:
+            super().receive_data(data)
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        return h11.NEED_DATA if self._had_the_last else super().next_event()
+
+
 class Http11(H11Protocol):
     """HTTP/1.0 and 1.1; an offer to speak h2c is ignored, as any server may."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.connection = LastRequestCounts(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass

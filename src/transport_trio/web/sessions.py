@@ -63,12 +63,14 @@ def register_sessions(app: QuartTrio, deps: WebDeps) -> None:
     @app.get("/sessions/<session_id>")
     async def read_session(session_id: str) -> Response:
         check_id(session_id)
+        session = await service.get(session_id)
         parse_query(request.query_string, ())
-        return answer(session_detail(await service.get(session_id)))
+        return answer(session_detail(session))
 
     @app.delete("/sessions/<session_id>")
     async def end_session(session_id: str) -> Response:
         check_id(session_id)
+        await service.get(session_id)  # an id that is unknown counts before a query that is wrong
         parse_query(request.query_string, ())
         session = await service.end(session_id)
         return answer({"message": "Session ended successfully", "session_id": session.id})

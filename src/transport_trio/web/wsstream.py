@@ -81,6 +81,9 @@ class ListenerStream(WSStream):
             await self._refuse_early_data()
         elif not self._broken or isinstance(event, StreamClosed):
             await super().handle(event)
+            if isinstance(event, Request) and self.closed:
+                # Refused as no valid upgrade: the answer says "close", and nobody else would do it.
+                await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _refuse_early_data(self) -> None:
         """Data before the upgrade is no valid upgrade, unless it crosses a refusal that is on its way."""

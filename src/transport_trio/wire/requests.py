@@ -84,6 +84,7 @@ def create_body(data: bytes) -> CreateBody:
         InvalidRequest: with the path of the first fault.
     """
     try:
+        data.decode()  # says which byte is wrong; msgspec counts from the string that holds it
         value = msgspec.json.decode(data)
     except UnicodeDecodeError as exc:
         raise InvalidRequest(("$", f"is not UTF-8 from byte {exc.start} on")) from exc
@@ -137,13 +138,14 @@ def fingerprint(request: SessionRequest) -> str:
 
 
 def _name_faults(body: CreateBody) -> Iterator[tuple[str, str]]:
-    room_name, who = body.room_config.name, body.participant_config.name
+    room_name = body.room_config.name
     if room_name is not None and not re.fullmatch("[A-Za-z0-9_-]+", room_name):
         yield "$.room_config.name", "may hold A-Z a-z 0-9 - _ only"
     if _privacy(body) is None:
         yield "$.room_config.privacy", f"must be one of {', '.join(Privacy)}"
-    if who is not None and any(unicodedata.category(char) == "Cc" for char in who):
-        yield "$.participant_config.name", "must not hold control characters"
+    for field in ("name", "user_id"):
+        if any(unicodedata.category(char) == "Cc" for char in getattr(body.participant_config, field) or ""):
+            yield f"$.participant_config.{field}", "must not hold control characters"
 
 
 def _ttl_faults(options: OptionsBody, settings: Settings) -> Iterator[tuple[str, str]]:
