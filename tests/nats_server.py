@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from transport_trio.bus.home import find_program
 T = TypeVar("T")
 STREAM = "TRANSPORT_EVENTS"
 START_S = 20.0
+PLACES = 200
 
 
 class NatsServer:
@@ -75,10 +76,43 @@ class NatsServer:
         """It keeps its connections and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # The signal takes its time, and until then the server answers.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+@attrs.frozen
+class Place:
+    """A world of its own on a shared server: a NATS account, of which no other sees a subject or a stream.
+
+    A stream that is deleted and at once made again can come back with its messages; so nobody's is used twice.
+    """
+
+    user: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return self.url_through(self.port)
+
+    def url_through(self, port: int) -> str:
+        return f"nats://{self.user}:{self.user}@127.0.0.1:{port}"
+
+
+class SharedServer(NatsServer):
+    """A server for many tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._users = [f"place{number}" for number in range(PLACES)]
+        accounts = {user: {"jetstream": "enabled", "users": [{"user": user, "password": user}]} for user in self._users}
+        super().__init__(folder, accounts=accounts)
+
+    def places(self) -> Iterator[Place]:
+        """Each of them once."""
+        return (Place(user, self.port) for user in self._users)
 
 
 def _free_port() -> int:

@@ -1,26 +1,30 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import nats.js.errors
 import pytest
 import trio_asyncio
 from bus_rig import PATIENT, until_ready
 from prometheus_client import CollectorRegistry
 
-from nats_server import NatsServer, Onlooker
+from nats_server import NatsServer, Onlooker, Place, SharedServer
 from transport_trio.bus import NatsBus, open_nats
 from transport_trio.metrics import Metrics
 
 
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path_factory.mktemp("nats"))
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Place]]:
+    server = SharedServer(tmp_path_factory.mktemp("nats"))
     server.start()
-    yield server
+    yield server.places()
     server.stop()
+
+
+@pytest.fixture
+def place(places: Iterator[Place]) -> Place:
+    """On a server that all tests share, with no stream in it yet."""
+    return next(places)
 
 
 @pytest.fixture
@@ -33,12 +37,8 @@ def own_server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-async def onlooker(shared_server: NatsServer) -> Onlooker:
-    """Looks at the shared server, on which there is no stream yet."""
-    onlooker = Onlooker(shared_server.url)
-    with suppress(nats.js.errors.NotFoundError):
-        await onlooker.delete_stream()
-    return onlooker
+def onlooker(place: Place) -> Onlooker:
+    return Onlooker(place.url)
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ async def asyncio_loop() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def bus(asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker) -> AsyncIterator[NatsBus]:
-    """A bus on the shared server, ready, with an empty stream."""
-    async with open_nats(shared_server.url, settings=PATIENT) as bus:
+async def bus(asyncio_loop: None, place: Place) -> AsyncIterator[NatsBus]:
+    """A bus that is ready, with an empty stream."""
+    async with open_nats(place.url, settings=PATIENT) as bus:
         await until_ready(bus)
         yield bus

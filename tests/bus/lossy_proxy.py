@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import attrs
 import trio
 
+from nats_server import Place
+
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -59,13 +61,13 @@ class _Wire:
 
 
 class LossyProxy:
-    """Forwards to a port of 127.0.0.1. Made by `open_lossy_proxy`."""
+    """Forwards to a server. Made by `open_lossy_proxy`."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, place: Place, url: str) -> None:
+        self._port = place.port
+        self.url = url
         self._wires: list[_Wire] = []
         self._refusing = self._deaf = False
-        self.url = ""
 
     def lose_answers(self) -> None:
         """What the server says goes nowhere from now on; what it is told arrives."""
@@ -123,11 +125,10 @@ class LossyProxy:
 
 
 @asynccontextmanager
-async def open_lossy_proxy(port: int) -> AsyncIterator[LossyProxy]:
-    proxy = LossyProxy(port)
+async def open_lossy_proxy(place: Place) -> AsyncIterator[LossyProxy]:
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        proxy.url = f"nats://127.0.0.1:{listener.socket.getsockname()[1]}"
+        proxy = LossyProxy(place, place.url_through(listener.socket.getsockname()[1]))
         nursery.start_soon(trio.serve_listeners, proxy.handle, [listener])
         yield proxy
         nursery.cancel_scope.cancel(reason="the test is over")

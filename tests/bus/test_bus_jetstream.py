@@ -11,7 +11,8 @@ from bus_rig import LIMIT_S, NOON, Writer, event
 
 from nats_server import Onlooker
 from transport_trio.bus import NatsBus
-from transport_trio.errors import BusOutOfSequence
+from transport_trio.bus.message import headers_of, size_of
+from transport_trio.errors import BusOutOfSequence, BusRefused
 from transport_trio.events import EventType
 from transport_trio.models import CheckStatus, new_session_id
 from transport_trio.ports import BusMessage
@@ -69,6 +70,31 @@ async def test_fence_covers_every_type_of_the_session(bus: NatsBus) -> None:
         with pytest.raises(BusOutOfSequence):
             await bus.publish(BusMessage(event=joined, epoch=epoch, expected_last=0))
         assert await bus.publish(BusMessage(event=joined, epoch=epoch, expected_last=seq)) == seq + 1
+
+
+async def test_message_that_the_stream_will_never_take_is_refused_and_harms_nothing(
+    bus: NatsBus, onlooker: Onlooker
+) -> None:
+    """A person may limit the stream between two of our looks."""
+    with trio.fail_after(LIMIT_S):
+        limited = (await onlooker.info()).config.evolve(max_msg_size=2000)
+        await onlooker.ask(lambda jetstream: jetstream.update_stream(limited))
+        ours = Writer(bus)
+        with pytest.raises(BusRefused):
+            await ours.write(body=b"x" * 3000)
+        assert bus.health().status is CheckStatus.OK
+        await ours.write()
+
+
+async def test_largest_message_is_that_of_the_server_headers_included(bus: NatsBus) -> None:
+    """nats-py looks at the body alone, and the server cuts off who sends more."""
+    with trio.fail_after(LIMIT_S):
+        ours = Writer(bus)
+        message = BusMessage(event=event(1, ours.session_id, body=b""), epoch=ours.epoch, expected_last=0)
+        room = 1024 * 1024 - size_of(headers_of(message), b"")
+        with pytest.raises(BusRefused, match="has 1048577 bytes, the server takes 1048576"):
+            await ours.write(1, body=b"x" * (room + 1))
+        await ours.write(1, body=b"x" * room)
 
 
 async def test_last_of_a_session_is_its_newest_message(bus: NatsBus) -> None:

@@ -61,7 +61,7 @@ async def test_lost_connection_ends_a_call_at_once(asyncio_loop: None, own_serve
             await until_ready(bus)
             own_server.freeze()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(expect_unavailable, Writer(bus).write, "connection was lost")
+                nursery.start_soon(expect_unavailable, Writer(bus).write, "connection")
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 own_server.kill()
 
@@ -130,6 +130,38 @@ async def test_credentials_of_the_url_are_used_and_never_shown(
     finally:
         server.stop()
     assert "-one" not in caplog.text
+
+
+async def test_missing_permission_is_named(asyncio_loop: None, tmp_path: Path) -> None:
+    """The server answers nothing to what it forbids: "no answer" would send an operator looking for the wrong thing."""
+    ada = {"user": "ada", "password": "secret", "permissions": {"publish": {"deny": ["$JS.API.STREAM.CREATE.>"]}}}
+    server = NatsServer(tmp_path / "nats", authorization={"users": [ada]})
+    server.start()
+    try:
+        with trio.fail_after(LIMIT_S):
+            async with open_nats(server.url.replace("//", "//ada:secret@"), settings=PATIENT) as bus:
+                await until_told(bus, "permissions violation")
+    finally:
+        server.stop()
+
+
+async def test_walk_through_the_stream_ends_with_one_error_when_the_server_is_lost(
+    asyncio_loop: None, own_server: NatsServer
+) -> None:
+    with trio.fail_after(LIMIT_S):
+        async with open_nats(own_server.url, settings=PATIENT) as bus:
+            await until_ready(bus)
+            ours = Writer(bus)
+            for _ in range(100):
+                await ours.write()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(expect_unavailable, partial(keep_asking, bus), "connection")
+                own_server.kill()
+
+
+async def keep_asking(bus: NatsBus) -> None:
+    while True:
+        await bus.newest_id("epoch", None)
 
 
 async def test_second_server_of_a_list_is_used_when_the_first_is_away(

@@ -17,7 +17,7 @@ from bus_rig import HASTY, LIMIT_S, PATIENT, QUICK_RELAY, WATCHFUL, tells, until
 from lossy_proxy import open_lossy_proxy
 from prometheus_client import CollectorRegistry
 
-from nats_server import NatsServer, Onlooker, Stored
+from nats_server import NatsServer, Onlooker, Place, Stored
 from transport_trio.bus import NatsBus, NatsSettings, Relay, open_nats
 from transport_trio.concurrency import SystemClock
 from transport_trio.journal import SqliteJournal, open_journal
@@ -90,10 +90,10 @@ def by_session(stored: Sequence[Stored], epoch: str | None = None) -> dict[str, 
 
 
 async def test_every_event_arrives_once_in_order_and_unchanged(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     with trio.fail_after(LIMIT_S):
-        async with open_service(tmp_path, shared_server.url) as service:
+        async with open_service(tmp_path, place.url) as service:
             await service.tell(60)
             await service.relay.drain()
             stored = await onlooker.stored()
@@ -106,19 +106,19 @@ async def test_every_event_arrives_once_in_order_and_unchanged(
 
 
 async def test_restarts_neither_lose_nor_double(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     """The bookmark lags behind what is stored, as after a crash: the stream is asked what is there."""
     with trio.fail_after(LIMIT_S):
         sessions = [new_session_id() for _ in range(3)]
         for _ in range(3):
-            async with open_service(tmp_path, shared_server.url, FORGETFUL) as service:
+            async with open_service(tmp_path, place.url, FORGETFUL) as service:
                 service.ours = sessions
                 await service.tell(10)
                 await service.relay.drain()
                 await service.journal.advance("nats", max(0, service.journal.head - 25))
             await has_forgotten_ids(onlooker)
-        async with open_service(tmp_path, shared_server.url, FORGETFUL) as service:
+        async with open_service(tmp_path, place.url, FORGETFUL) as service:
             await service.relay.drain()
             assert by_session(await onlooker.stored()) == await service.written()
 
@@ -158,14 +158,14 @@ async def test_journal_waits_for_a_server_that_was_never_there(
 
 
 async def test_lost_acks_and_an_outage_longer_than_the_duplicate_window_double_nothing(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     """The server has stored them and forgotten their ids; nobody was told. Only the fence knows."""
     window_s = 2.0
     settings = with_window(HASTY, window_s)
     with trio.fail_after(LIMIT_S):
         async with (
-            open_lossy_proxy(shared_server.port) as proxy,
+            open_lossy_proxy(place) as proxy,
             open_service(tmp_path, proxy.url, settings) as service,
         ):
             await service.tell(5)
@@ -195,13 +195,13 @@ async def has_forgotten_ids(onlooker: Onlooker) -> None:
 
 
 async def test_copies_that_land_late_are_refused_by_the_fence(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     """They were on their way while the relay had given them up and sent them again."""
     with trio.fail_after(LIMIT_S):
         settings = with_window(HASTY, 0.1)
         async with (
-            open_lossy_proxy(shared_server.port) as proxy,
+            open_lossy_proxy(place) as proxy,
             open_service(tmp_path, proxy.url, settings) as service,
         ):
             await service.tell(2)
@@ -251,13 +251,13 @@ async def test_event_that_is_too_large_does_not_hold_up_the_rest(
 @pytest.mark.parametrize("wipe", [Onlooker.delete_stream, Onlooker.purge])
 async def test_wiped_stream_is_gone_on_with_from_the_bookmark(
     asyncio_loop: None,
-    shared_server: NatsServer,
+    place: Place,
     onlooker: Onlooker,
     tmp_path: Path,
     wipe: Callable[[Onlooker], object],
 ) -> None:
     with trio.fail_after(LIMIT_S):
-        async with open_service(tmp_path, shared_server.url) as service:
+        async with open_service(tmp_path, place.url) as service:
             await service.tell(5)
             await service.relay.drain()
             await wipe(onlooker)  # type: ignore[misc]
@@ -268,12 +268,12 @@ async def test_wiped_stream_is_gone_on_with_from_the_bookmark(
 
 
 async def test_two_services_share_a_stream(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     with trio.fail_after(LIMIT_S):
         async with (
-            open_service(tmp_path / "one", shared_server.url) as one,
-            open_service(tmp_path / "two", shared_server.url) as two,
+            open_service(tmp_path / "one", place.url) as one,
+            open_service(tmp_path / "two", place.url) as two,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(one.tell, 30)
@@ -289,13 +289,13 @@ async def test_two_services_share_a_stream(
 
 async def test_strangers_messages_in_a_session_are_told_and_lived_with(
     asyncio_loop: None,
-    shared_server: NatsServer,
+    place: Place,
     onlooker: Onlooker,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with trio.fail_after(LIMIT_S):
-        async with open_service(tmp_path, shared_server.url) as service:
+        async with open_service(tmp_path, place.url) as service:
             for name in ("note", "session_updated", "a.b.c"):
                 await service.tell(3)
                 await service.relay.drain()
@@ -307,19 +307,19 @@ async def test_strangers_messages_in_a_session_are_told_and_lived_with(
 
 
 async def test_restored_backup_begins_a_new_epoch_before_it_publishes(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data, backup = tmp_path / "data", tmp_path / "backup"
     with trio.fail_after(LIMIT_S):
-        async with open_service(data, shared_server.url) as service:
+        async with open_service(data, place.url) as service:
             old = service.journal.epoch
             await service.tell(4)
             await service.relay.drain()
         await trio.to_thread.run_sync(shutil.copytree, data, backup)
-        async with open_service(data, shared_server.url) as service:
+        async with open_service(data, place.url) as service:
             await service.tell(4)
             await service.relay.drain()
-        async with open_service(backup, shared_server.url) as service:
+        async with open_service(backup, place.url) as service:
             await until(lambda: service.journal.epoch != old)
             await service.tell(4)
             await service.relay.drain()
@@ -333,43 +333,43 @@ async def test_restored_backup_begins_a_new_epoch_before_it_publishes(
 
 
 async def test_ordinary_restart_is_no_rollback(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     with trio.fail_after(LIMIT_S):
-        async with open_service(tmp_path, shared_server.url) as service:
+        async with open_service(tmp_path, place.url) as service:
             epoch = service.journal.epoch
             await service.tell(40)
             await service.relay.drain()
-        async with open_service(tmp_path, shared_server.url) as service:
+        async with open_service(tmp_path, place.url) as service:
             await service.tell(1)
             await service.relay.drain()
             assert service.journal.epoch == epoch
 
 
 async def test_lost_bookmark_doubles_nothing(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     """It then begins at the oldest kept event, and finds everything there."""
     with trio.fail_after(LIMIT_S):
-        async with open_service(tmp_path, shared_server.url, FORGETFUL) as service:
+        async with open_service(tmp_path, place.url, FORGETFUL) as service:
             await service.tell(40)
             await service.relay.drain()
         await has_forgotten_ids(onlooker)
         with sqlite3.connect(tmp_path / "journal.sqlite3") as db:
             db.execute("DELETE FROM bookmarks")
         db.close()
-        async with open_service(tmp_path, shared_server.url, FORGETFUL) as service:
+        async with open_service(tmp_path, place.url, FORGETFUL) as service:
             await service.relay.drain()
             assert by_session(await onlooker.stored()) == await service.written()
 
 
 async def test_wrong_stream_holds_the_relay_and_loses_nothing(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, tmp_path: Path
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     plan = PATIENT.stream.config()
     with trio.fail_after(LIMIT_S):
         await onlooker.ask(lambda jetstream: jetstream.add_stream(plan.evolve(max_age=3600.0)))
-        async with open_service(tmp_path, shared_server.url, WATCHFUL) as service:
+        async with open_service(tmp_path, place.url, WATCHFUL) as service:
             await service.tell(4)
             await until(lambda: "max_age" in service.bus.health().message)
             assert await onlooker.stored() == []

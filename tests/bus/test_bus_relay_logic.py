@@ -19,6 +19,7 @@ from trio.testing import MockClock
 
 from fakes import MemoryJournal
 from transport_trio.bus import Relay
+from transport_trio.bus.fences import FENCES_MAX, Fence, Fences
 from transport_trio.errors import StorageUnavailable
 from transport_trio.metrics import Metrics
 from transport_trio.models import SessionId
@@ -397,6 +398,15 @@ async def test_rollback_that_shows_only_in_a_session_is_noticed_too(autojump_clo
     assert mine.epoch != old
     assert [kept.event_id for kept in rig.bus.stream if kept.epoch == mine.epoch and kept.session_id == ADA] == [2]
     assert rig.bus.ids_of(BOB) == [3]
+
+
+def test_what_is_known_of_sessions_is_bounded() -> None:
+    fences = Fences()
+    for number in range(FENCES_MAX + 10):
+        fences.set(str(number), Fence(number, number))
+        fences.set("0", Fence(0, number))
+    assert fences.get("0") == Fence(0, FENCES_MAX + 9)
+    assert [fences.get(str(number)) for number in range(1, 12)] == [None] * 10 + [Fence(11, 11)]
 
 
 async def test_drain_that_cannot_finish_is_the_callers_to_bound(autojump_clock: MockClock, rig: Rig) -> None:

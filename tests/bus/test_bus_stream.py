@@ -7,7 +7,7 @@ import trio
 from bus_rig import LIMIT_S, PATIENT, WATCHFUL, Writer, until_ready, until_told
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
-from nats_server import STREAM, NatsServer, Onlooker
+from nats_server import STREAM, Onlooker, Place
 from transport_trio.bus import NatsBus, StreamPlan, open_nats
 from transport_trio.errors import BusUnavailable
 from transport_trio.models import CheckStatus
@@ -39,13 +39,13 @@ async def test_stream_is_made_as_the_contract_says(bus: NatsBus, onlooker: Onloo
     ],
 )
 async def test_wrong_stream_is_named_and_left_alone(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker, changes: dict[str, object], named: str
+    asyncio_loop: None, place: Place, onlooker: Onlooker, changes: dict[str, object], named: str
 ) -> None:
     wanted = StreamPlan().config().evolve(**changes)
     with trio.fail_after(LIMIT_S):
         await onlooker.ask(lambda jetstream: jetstream.add_stream(wanted))
         before = (await onlooker.info()).config
-        async with open_nats(shared_server.url, settings=PATIENT) as bus:
+        async with open_nats(place.url, settings=PATIENT) as bus:
             assert STREAM in await until_told(bus, named)
             assert bus.health().status is CheckStatus.DEGRADED
             with pytest.raises(BusUnavailable):
@@ -54,12 +54,12 @@ async def test_wrong_stream_is_named_and_left_alone(
 
 
 async def test_bus_goes_on_when_a_person_has_put_the_stream_right(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker
+    asyncio_loop: None, place: Place, onlooker: Onlooker
 ) -> None:
     plan = StreamPlan().config()
     with trio.fail_after(LIMIT_S):
         await onlooker.ask(lambda jetstream: jetstream.add_stream(plan.evolve(max_age=3600.0)))
-        async with open_nats(shared_server.url, settings=WATCHFUL) as bus:
+        async with open_nats(place.url, settings=WATCHFUL) as bus:
             await until_told(bus, "max_age")
             await onlooker.ask(lambda jetstream: jetstream.update_stream(plan))
             await until_ready(bus)
@@ -68,12 +68,12 @@ async def test_bus_goes_on_when_a_person_has_put_the_stream_right(
 
 
 async def test_how_a_stream_is_described_and_packed_is_the_operators_affair(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker
+    asyncio_loop: None, place: Place, onlooker: Onlooker
 ) -> None:
     theirs = StreamPlan().config().evolve(description="ours", compression="s2", allow_direct=True, deny_delete=True)
     with trio.fail_after(LIMIT_S):
         await onlooker.ask(lambda jetstream: jetstream.add_stream(theirs))
-        async with open_nats(shared_server.url, settings=PATIENT) as bus:
+        async with open_nats(place.url, settings=PATIENT) as bus:
             await until_ready(bus)
             await Writer(bus).write()
         assert (await onlooker.info()).config.description == "ours"
@@ -93,10 +93,10 @@ async def test_vanished_stream_is_made_again(bus: NatsBus, onlooker: Onlooker) -
 
 
 async def test_stream_that_vanishes_unused_is_made_again_too(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker
+    asyncio_loop: None, place: Place, onlooker: Onlooker
 ) -> None:
     with trio.fail_after(LIMIT_S):
-        async with open_nats(shared_server.url, settings=WATCHFUL) as bus:
+        async with open_nats(place.url, settings=WATCHFUL) as bus:
             await until_ready(bus)
             await onlooker.delete_stream()
             while not await stream_exists(onlooker):  # noqa: ASYNC110 -- another program's doing
@@ -112,11 +112,11 @@ async def test_questions_to_a_vanished_stream_are_not_answered_with_nothing(bus:
 
 
 async def test_ack_of_another_stream_does_not_count_and_that_stream_is_named(
-    asyncio_loop: None, shared_server: NatsServer, onlooker: Onlooker
+    asyncio_loop: None, place: Place, onlooker: Onlooker
 ) -> None:
     """Somebody deleted ours and made one that takes our subjects too: nobody reads what is stored there."""
     with trio.fail_after(LIMIT_S):
-        async with open_nats(shared_server.url, settings=PATIENT) as bus:
+        async with open_nats(place.url, settings=PATIENT) as bus:
             await until_ready(bus)
             await replace_stream(onlooker, "OTHER")
             try:

@@ -58,7 +58,7 @@ class LinkSettings:
 
 
 class Link:
-    """A connection from its first byte to its last. `lost` is set when it has ended by itself.
+    """A connection from its first byte to its first fault. `lost` is set then: it is of no more use.
 
     Every call is bounded by `ack_s` and ends at once when the connection is lost. All raise `BusUnavailable` when
     no answer came: whether the request took effect is then unknown.
@@ -70,6 +70,7 @@ class Link:
         self._jetstream: JetStreamContext = self._client.jetstream(timeout=settings.ack_s)
         self._calls: set[trio.CancelScope] = set()
         self._fault = ""
+        self._connected = False
         self.lost = trio.Event()
 
     async def connect(self, servers: list[str]) -> None:
@@ -172,15 +173,18 @@ class Link:
             )
         except nats.errors.NoServersError as exc:
             raise OSError(self._fault or "no server answers") from exc
-        # nats-py's own callbacks are not called when closing fails half-way, or when its parser gives up reading.
+        # nats-py says nothing when its parser gives up reading, and calls us back late when its closing takes long.
         reading = self._client._reading_task
         assert reading is not None
         reading.add_done_callback(self._on_end)
+        self._connected = True
 
     async def _on_error(self, exc: Exception) -> None:
         self._fault = str(exc) or type(exc).__name__
+        if self._connected:
+            self._on_end()
 
-    def _on_end(self, reading: Future[None]) -> None:
+    def _on_end(self, reading: Future[None] | None = None) -> None:
         self.lost.set()
         for scope in tuple(self._calls):
             scope.cancel(reason="the connection to NATS was lost")
