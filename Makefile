@@ -20,15 +20,15 @@ run: $(RUN_STAMP) ## Run the service with its own sandbox and NATS: no account n
 	@$(BIN)/transport-trio serve --sandbox $(ARGS)
 
 .PHONY: test
-test: $(DEV_STAMP) ## Run every test
-	@$(BIN)/python -m pytest $(ARGS)
-
-.PHONY: coverage
-coverage: $(DEV_STAMP) ## Run every test, child processes included, and require 95 % branch coverage
+test: $(DEV_STAMP) ## Run every test and tell the branch coverage; ARGS="-k presence" runs some, without
+ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=95
+else
+	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## Check style and types
@@ -36,9 +36,9 @@ lint: $(DEV_STAMP) ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-.PHONY: test-browser
-test-browser: $(DEV_STAMP) ## Run the tests that need Chromium (Debian: chromium)
-	@$(BIN)/python -m pytest -m browser $(ARGS)
+.PHONY: test-tools
+test-tools: $(DEV_STAMP) ## Run the tests that need more than Python (Debian: chromium, prometheus, openssl)
+	@$(BIN)/python -m pytest -m "browser or tools" $(ARGS)
 
 .PHONY: check-metrics
 check-metrics: $(RUN_STAMP) ## Have promtool judge the metrics of a running service (Debian: prometheus)

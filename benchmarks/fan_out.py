@@ -1,7 +1,7 @@
 """Events times listeners a second, and the processor time of one delivered message.
 
     python benchmarks/fan_out.py
-    python benchmarks/fan_out.py --listeners 10 100 500 --sessions 50 --json fan_out.json --plot fan_out.png
+    python benchmarks/fan_out.py --listeners 100 300 500 --sessions 200 --json fan_out.json --plot fan_out.png
 
 Sessions are created and ended one after another; each tells three events. The listeners run in a process of their
 own, so that reading does not slow the writer down on a machine with two cores. Processor time is the service's
@@ -98,8 +98,8 @@ def measure(target: Target, listeners: int, sessions: int, baseline_s: float) ->
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--listeners", type=int, nargs="+", default=[10, 100, 300], help="listeners, a row each")
-    parser.add_argument("--sessions", type=int, default=50, help="sessions created and ended in each row")
+    parser.add_argument("--listeners", type=int, nargs="+", default=[100, 300], help="listeners, a row each")
+    parser.add_argument("--sessions", type=int, default=100, help="sessions created and ended in each row")
     options = parser.parse_args()
     with running_service(PRESENCE_POLL_S="3600") as target:
         drive(target, 20)  # warm up

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,10 +111,7 @@ def test_dashboard_asks_the_provisioned_data_source() -> None:
     assert "uid: prometheus" in source
 
 
-promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-
-
-@promtool
+@pytest.mark.tools
 def test_promtool_understands_configuration_and_alerts() -> None:
     done = subprocess.run(
         ["promtool", "check", "config", DEPLOY / "prometheus/prometheus.yml"],
@@ -126,7 +122,7 @@ def test_promtool_understands_configuration_and_alerts() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@promtool
+@pytest.mark.tools
 def test_alerts_fire_in_their_case_and_leave_a_healthy_service_in_peace() -> None:
     rules = Path(__file__).with_name("alerts_test.yml")
     done = subprocess.run(["promtool", "test", "rules", rules], capture_output=True, text=True, check=False)
@@ -134,7 +130,7 @@ def test_alerts_fire_in_their_case_and_leave_a_healthy_service_in_peace() -> Non
     assert set(re.findall(r"alert: (\w+)", ALERTS)) == set(re.findall(r'alertname="(\w+)"', rules.read_text()))
 
 
-@promtool
+@pytest.mark.tools
 def test_promtool_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
     expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
     rules = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
 import threading
@@ -24,7 +23,7 @@ from transport_trio.cli.position import Position
 from transport_trio.cli.problems import ServiceFailure
 from transport_trio.cli.target import Target
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+pytestmark = pytest.mark.tools  # openssl makes the certificate
 
 
 @attrs.frozen
