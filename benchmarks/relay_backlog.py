@@ -3,8 +3,8 @@
     python benchmarks/relay_backlog.py
     python benchmarks/relay_backlog.py --events 10000 --sessions 1 8 64 --nats-url nats://127.0.0.1:4222
 
-Without `--nats-url` the server is the embedded one, which has each message on the disk before its ack. The stream of the
-given server is used as it is, and grows.
+Without `--nats-url` the server is the embedded one, which has each message on the disk before its ack. The stream of a
+given server is used as it is, and grows; the first look into what others wrote there is part of what is measured.
 """
 
 from __future__ import annotations

