@@ -13,11 +13,14 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: run
 run: $(RUN_STAMP) ## Run the service with its own sandbox and NATS: no account needed
 	@$(BIN)/transport-trio serve --sandbox $(ARGS)
+
+.PHONY: dev
+dev: $(DEV_STAMP) ## Install what tests, benchmarks and examples need, and run nothing
 
 .PHONY: test
 test: $(DEV_STAMP) ## Run every test and tell the branch coverage; ARGS="-k presence" runs some, without
@@ -41,7 +44,7 @@ test-tools: $(DEV_STAMP) ## Run the tests that need more than Python (Debian: ch
 	@$(BIN)/python -m pytest -m "browser or tools" $(ARGS)
 
 .PHONY: check-metrics
-check-metrics: $(RUN_STAMP) ## Have promtool judge the metrics of a running service (Debian: prometheus)
+check-metrics: $(RUN_STAMP) ## Start a service and have promtool judge its metrics (Debian: prometheus)
 	@$(BIN)/python deploy/prometheus/check_metrics.py
 
 .PHONY: bench

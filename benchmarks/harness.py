@@ -1,7 +1,6 @@
 """What the benchmarks share: the service and its sandbox as child processes, progress, tables, plots, results.
 
-The service runs on one core and the load on another where there are two (`--cpus`), so that neither steals time
-from the other. A figure is only worth something beside the machine it was measured on: see `machine()`.
+A figure is only worth something beside the machine it was measured on: see `machine()`.
 """
 
 from __future__ import annotations
@@ -45,8 +44,12 @@ class Target:
         return self.url.replace("http://", "ws://") + "/ws"
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults are shown, and the examples keep their lines."""
+
+
 def arguments(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=_Help)
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--plot", type=Path, help="also draw the results into this PNG file")
     return parser
@@ -64,6 +67,7 @@ def running_service(**settings: str) -> Iterator[Target]:
                 "DATA_DIR": f"{folder}/data",
                 "DAILY_API_URL": f"{sandbox.address}/v1",
                 "LOG_LEVEL": "warning",
+                "API_KEYS": "",  # the load brings none, whatever the shell has set
                 # What is measured is the service, not the wait for a provider's rate limit.
                 "DAILY_RATE_LIMITS": "false",
                 **settings,
@@ -193,7 +197,7 @@ def plot(path: Path, title: str, x: str, ys: Sequence[str], rows: Sequence[dict[
     for y in ys:
         axes.plot([row[x] for row in rows], [row[y] for row in rows], marker="o", label=y)
     axes.set(title=title, xlabel=x, ylabel=unit)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, top=1.15 * max(row[y] for row in rows for y in ys))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()

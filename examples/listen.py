@@ -50,5 +50,7 @@ async def follow(url: str, key: str | None) -> None:
 
 if __name__ == "__main__":
     service = sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8084/ws"
+    if not service.startswith(("ws://", "wss://")):
+        sys.exit(__doc__)
     with suppress(KeyboardInterrupt):
         asyncio.run(follow(service, os.environ.get("TRANSPORT_TRIO_API_KEY")))

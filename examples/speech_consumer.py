@@ -200,8 +200,11 @@ async def run(options: argparse.Namespace) -> int:
         return 1
     # What is in hand now has had no effect yet, or its effect and perhaps no ack: both are redelivered or known.
     consuming.cancel()
+    await asyncio.wait({consuming})
     with suppress(NatsError, TimeoutError):
-        await asyncio.wait_for(connection.drain(), GOODBYE_S)
+        # Acks are on their way. A drain would wait for a pull that nobody answers any more.
+        await connection.flush(timeout=GOODBYE_S)
+        await asyncio.wait_for(connection.close(), GOODBYE_S)
     say("stopped")
     return 0
 

@@ -201,6 +201,9 @@ async def _open_bus(settings: Settings, journal: SqliteJournal, hub: Hub, metric
             try:
                 yield _Bus(nats.health, url)
             finally:
+                if relay.pending:
+                    told = {"pending": relay.pending, "at_most_s": settings.drain_s}
+                    log.info("waiting for NATS to take the last events; a second signal ends at once", extra=told)
                 with trio.move_on_after(settings.drain_s, shield=True) as last_chance:
                     await relay.drain()
                 if last_chance.cancelled_caught:

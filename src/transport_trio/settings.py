@@ -157,7 +157,10 @@ class Settings:
     nats_port: int = _setting(4222, "Port of the embedded server; 0 picks a free one.", _number(0, 65535, integer=True))
 
     api_keys: tuple[str, ...] = _setting(
-        (), "Comma-separated keys that callers must bring; unset: open to all.", _api_keys, secret=True
+        (),
+        "Comma-separated keys that callers must bring, 8 characters or more each; unset: open to all.",
+        _api_keys,
+        secret=True,
     )
     allowed_origins: tuple[str, ...] = _setting(
         (), "Origins of web pages that may open /ws, comma-separated; * for any.", _origins

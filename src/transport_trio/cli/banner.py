@@ -17,6 +17,7 @@ BODY = '{"provider": "daily"}'
 
 def banner(*, url: str, needs_key: bool, nats_url: str | None, sandbox_url: str | None, program: str) -> str:
     """`program` is how the reader can call us."""
+    secret = "TRANSPORT_TRIO_API_KEY=ONE-OF-YOUR-API_KEYS " if needs_key else ""
     key = " -H 'Authorization: Bearer ONE-OF-YOUR-API_KEYS'" if needs_key else ""
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     rows = [
@@ -24,7 +25,7 @@ def banner(*, url: str, needs_key: bool, nats_url: str | None, sandbox_url: str 
             "create a session",
             f"curl -X POST {reachable}/sessions{key} -H 'Content-Type: application/json' -d '{BODY}'",
         ),
-        ("follow the events", f"{program} watch" + ("" if reachable == DEFAULT_URL else f" --url {reachable}")),
+        ("follow the events", f"{secret}{program} watch" + ("" if reachable == DEFAULT_URL else f" --url {reachable}")),
     ]
     if nats_url is not None:
         # Without user and password, which a NATS URL may hold.
