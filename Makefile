@@ -48,9 +48,9 @@ check-metrics: $(RUN_STAMP) ## Start a service and have promtool judge its metri
 	@$(BIN)/python deploy/prometheus/check_metrics.py
 
 .PHONY: bench
-bench: $(DEV_STAMP) ## Measure creation, connections and fan-out, with tables and plots in benchmarks/results/local
+bench: $(DEV_STAMP) ## Measure creation, connections, fan-out and relay, with tables and plots in benchmarks/results/local
 	@mkdir -p benchmarks/results/local
-	@for name in create_sessions connect_listeners fan_out; do \
+	@for name in create_sessions connect_listeners fan_out relay_backlog; do \
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/local/$$name.json \
 			--plot benchmarks/results/local/$$name.png || exit 1; done
 

@@ -89,7 +89,7 @@ def _nats_url(text: str) -> str:
         return text
     for url in text.split(","):
         parts = urlsplit(url.strip())
-        if parts.scheme not in {"nats", "tls", "ws", "wss"} or not _has_address(parts):
+        if parts.scheme not in {"nats", "tls"} or not _has_address(parts):
             raise _Fault("is no NATS URL; give nats://host:4222, a comma-separated list of such, or embedded")
     return text
 
