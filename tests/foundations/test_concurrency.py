@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from transport_trio.concurrency import RestartPolicy, SystemClock, every, supervise
+from transport_trio.concurrency import RestartPolicy, SystemClock, doubling_s, every, supervise
 from transport_trio.errors import ProviderUnreachable, RestartLimitExceeded, StorageUnavailable
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -53,6 +53,11 @@ async def test_supervise_restarts_with_growing_waits_then_gives_up(autojump_cloc
     assert len(restarts) == 3
     assert caught.value.crashes == 4
     assert caught.value.__cause__ is not None
+
+
+def test_waits_double_up_to_their_bound_and_never_overflow() -> None:
+    waits_s = [doubling_s(attempt, base_s=0.5, max_s=3.0) for attempt in (1, 2, 3, 4, 5, 10**9)]
+    assert waits_s == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0]
 
 
 async def test_supervise_forgets_old_crashes(autojump_clock: MockClock) -> None:

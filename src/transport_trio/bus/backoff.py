@@ -6,6 +6,8 @@ import random
 
 import attrs
 
+from transport_trio.concurrency import doubling_s
+
 
 @attrs.define
 class Backoff:
@@ -17,8 +19,8 @@ class Backoff:
 
     def next_s(self) -> float:
         """How long to wait now; half to all of the step, at random."""
-        step_s = min(self.base_s * 2.0 ** min(self._attempts, 30), self.max_s)
         self._attempts += 1
+        step_s = doubling_s(self._attempts, base_s=self.base_s, max_s=self.max_s)
         return step_s * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, not cryptography
 
     def reset(self) -> None:

@@ -23,6 +23,7 @@ from transport_trio.cli.failures import leaves
 from transport_trio.cli.position import Position
 from transport_trio.cli.problems import ServiceFailure, refused, unreachable
 from transport_trio.cli.target import Target
+from transport_trio.concurrency import doubling_s
 
 MESSAGE_MAX_BYTES = 1024 * 1024  # a snapshot's frame has at most 256 KiB
 SILENT_BEATS = 3  # as the service holds it with its listeners
@@ -48,7 +49,7 @@ class Patience:
 
     def delay_s(self, losses: int) -> float:
         """The longest wait before the next connection after so many losses in a row."""
-        return float(min(self.first_delay_s * 2 ** min(losses - 1, 10), self.last_delay_s))
+        return doubling_s(losses, base_s=self.first_delay_s, max_s=self.last_delay_s)
 
 
 @attrs.frozen(kw_only=True)

@@ -3,5 +3,6 @@
 from transport_trio.concurrency.beat import every
 from transport_trio.concurrency.clock import Clock, SystemClock
 from transport_trio.concurrency.supervise import RestartPolicy, supervise
+from transport_trio.concurrency.waits import doubling_s
 
-__all__ = ["Clock", "RestartPolicy", "SystemClock", "every", "supervise"]
+__all__ = ["Clock", "RestartPolicy", "SystemClock", "doubling_s", "every", "supervise"]

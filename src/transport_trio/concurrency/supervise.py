@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
+from transport_trio.concurrency.waits import doubling_s
 from transport_trio.errors import RestartLimitExceeded, TransportError
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class RestartPolicy:
     max_delay_s: float = 30.0
 
     def delay_s(self, crashes: int) -> float:
-        return float(min(self.base_delay_s * 2 ** (crashes - 1), self.max_delay_s))
+        return doubling_s(crashes, base_s=self.base_delay_s, max_s=self.max_delay_s)
 
 
 async def supervise(

@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 
 import attrs
 
+from transport_trio.concurrency import doubling_s
+
 # A provider that asks for more is not believed to the letter; our callers are told to come back within the hour.
 RETRY_AFTER_MAX_S = 3600.0
 
@@ -22,7 +24,7 @@ class Backoff:
 
     def delay_s(self, failures: int, jitter: random.Random) -> float:
         """The wait after the given number of failures in a row (1: the first)."""
-        return jitter.uniform(0.0, min(self.base_s * 2.0 ** min(failures - 1, 30), self.max_s))
+        return jitter.uniform(0.0, doubling_s(failures, base_s=self.base_s, max_s=self.max_s))
 
 
 def parse_http_date(text: str | None) -> datetime | None:

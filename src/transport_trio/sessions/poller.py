@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
+from transport_trio.concurrency import doubling_s
 from transport_trio.errors import (
     ConnectorError,
     ProviderRejected,
@@ -54,8 +55,8 @@ class Poller:
     def _wait_s(self, interval_s: float) -> float:
         if not self._failures:
             return interval_s
-        backed_off_s = min(interval_s * 2.0 ** min(self._failures, 10), max(BACKOFF_MAX_S, interval_s))
-        return float(backed_off_s * self.deps.jitter.uniform(0.8, 1.0))
+        backed_off_s = doubling_s(self._failures + 1, base_s=interval_s, max_s=max(BACKOFF_MAX_S, interval_s))
+        return backed_off_s * self.deps.jitter.uniform(0.8, 1.0)
 
     def _recheck_tick(self, tick: float) -> float:
         """A leave in doubt is settled as soon as it can be, not one beat later."""

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import attrs
 import trio
 
+from transport_trio.concurrency import doubling_s
 from transport_trio.errors import ConnectorError, TransportError, UnknownProvider, VersionConflict
 from transport_trio.models import ProviderCleanup, RoomDebt, RoomIntent, Session, SessionId
 from transport_trio.ports import Change, TransportConnector
@@ -103,7 +104,7 @@ class Reaper:
             del self._owed[owed.debt.session_id]
         else:
             owed.tries += 1
-            delay_s = min(RETRY_MIN_S * 2 ** min(owed.tries - 1, 10), RETRY_MAX_S)
+            delay_s = doubling_s(owed.tries, base_s=RETRY_MIN_S, max_s=RETRY_MAX_S)
             owed.due = trio.current_time() + delay_s * self._deps.jitter.uniform(0.8, 1.0)
 
     async def _try_to_pay(self, owed: _Owed) -> bool:
