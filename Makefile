@@ -54,6 +54,10 @@ bench: $(DEV_STAMP) ## Measure creation, connections, fan-out and relay, with ta
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/local/$$name.json \
 			--plot benchmarks/results/local/$$name.png || exit 1; done
 
+.PHONY: drills
+drills: $(DEV_STAMP) ## Try every promise under faults, in less than ten minutes; ARGS="kill_anytime --short" for some
+	@$(BIN)/python -m drills $(ARGS)
+
 .PHONY: lock
 lock: ## Pin the dependencies anew (needs uv and the network)
 	$(LOCK) --output-file requirements/run.txt

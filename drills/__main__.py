@@ -1,0 +1,130 @@
+"""Runs drills: `python -m drills` all of them, `python -m drills NAME ...` some."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from drills.report import Report, dump, shown
+
+ROOT = Path(__file__).parents[1]
+RESULT = "result.json"
+# Longest first, so that those that run side by side end together.
+NAMES = ("kill_anytime",)
+# Those that use every processor, or whose figures are worth nothing beside others.
+ALONE = frozenset({"kill_anytime"})
+BESIDE = 3  # at a time: the others mostly wait
+DRILL_S = 400.0
+
+
+async def run_drill(name: str, folder: Path, *, short: bool, quiet: bool = False) -> dict[str, Any]:
+    """Run one drill in this process; its result, which says `passed` or what did not hold."""
+    report = Report(name, quiet=quiet)
+    began = trio.current_time()
+    module = importlib.import_module(f"drills.{name}")
+    with trio.move_on_after(DRILL_S) as patience:
+        await module.run(report, folder, short=short)
+    if patience.cancelled_caught:
+        report.holds("the drill comes to its end", False, f"not within {DRILL_S:g} s")
+    return {**report.as_json(), "lasted_s": round(trio.current_time() - began, 1)}
+
+
+@click.command(
+    epilog="""\b
+    Examples:
+      python -m drills                          all of them, in less than ten minutes
+      python -m drills kill_anytime --short     one, in its short form
+      python -m drills --json figures.json
+    """
+)
+@click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
+@click.option("--short", is_flag=True, help="Do everything a few times only, as `make test` does.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results to this file.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep logs, journals and streams in this folder.")
+@click.option("--list", "only_list", is_flag=True, help="List the drills and what each is about.")
+@click.option("--here", is_flag=True, hidden=True, help="Run the one drill in this process.")
+def main(
+    names: tuple[str, ...], *, short: bool, json_file: Path | None, keep: Path | None, only_list: bool, here: bool
+) -> None:
+    """Try the real program under faults: kills, outages, full disks, hostile peers. All drills, or those named.
+
+    Each prints what it did, how often, what it counted, and whether every promise held. The exit code is 1 when one did
+    not. docs/reliability.md tells what is promised.
+    """
+    if here:
+        assert keep is not None
+        (keep / RESULT).write_text(json.dumps(trio.run(_here, names[0], keep, short)))
+        return
+    if only_list:
+        for name in NAMES:
+            click.echo(f"{name:20} {(importlib.import_module(f'drills.{name}').__doc__ or '').splitlines()[0]}")
+        return
+    with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
+        results = trio.run(_all, names or NAMES, keep or Path(folder), short)
+    failed = [result["drill"] for result in results if not result["passed"]]
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(dump(results))
+    claims = sum(len(result["claims"]) for result in results)
+    click.echo(f"{len(results)} drills, {claims} claims: {'FAILED: ' + ', '.join(failed) if failed else 'all hold'}")
+    sys.exit(1 if failed else 0)
+
+
+async def _here(name: str, folder: Path, short: bool) -> dict[str, Any]:
+    return await run_drill(name, folder, short=short)
+
+
+async def _all(names: tuple[str, ...], folder: Path, short: bool) -> list[dict[str, Any]]:
+    """Each drill in a process of its own; those that need everything for themselves one after the other."""
+    results: list[dict[str, Any]] = []
+
+    async def one(name: str) -> None:
+        result = await _in_a_process(name, folder / name, short)
+        click.echo(shown(result))
+        results.append(result)
+
+    for name in names:
+        if name in ALONE:
+            await one(name)
+    beside = trio.CapacityLimiter(BESIDE)
+
+    async def in_turn(name: str) -> None:
+        async with beside:
+            await one(name)
+
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            if name not in ALONE:
+                nursery.start_soon(in_turn, name)
+    return sorted(results, key=lambda result: NAMES.index(result["drill"]))
+
+
+async def _in_a_process(name: str, folder: Path, short: bool) -> dict[str, Any]:
+    """The drill's result; one that broke off has failed, and its folder tells more with --keep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    began = trio.current_time()
+    command = [sys.executable, "-m", "drills", name, "--here", "--keep", str(folder), *(["--short"] if short else [])]
+    # Processes and servers are started as the tests start theirs.
+    paths = [str(ROOT), str(ROOT / "tests")]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = await trio.run_process(command, env=environ, cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    result = folder / RESULT
+    if done.returncode == 0 and result.exists():
+        told: dict[str, Any] = json.loads(result.read_text())
+        return told
+    broke = Report(name)
+    broke.holds("the drill comes to its end", False, f"it ended with code {done.returncode}; see above")
+    return {**broke.as_json(), "lasted_s": round(trio.current_time() - began, 1)}
+
+
+if __name__ == "__main__":
+    main()

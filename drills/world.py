@@ -1,0 +1,225 @@
+"""A service with everything around it, each a child process: to be killed, stopped, frozen and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+import trio
+
+from nats_server import NatsServer
+from service_process import KEPT
+from transport_trio.sandbox import SandboxHandle
+
+START_S = 30.0
+STOP_S = 60.0
+LOOK_S = 0.01
+# Looks into rooms and confirmations of leaves, so that a drill need not wait for a beat of 15 seconds.
+QUICK = {"PRESENCE_POLL_S": "0.5", "PRESENCE_CONFIRM_S": "1"}
+
+
+class Program:
+    """A command of ours that writes its output to a file and has one child process at a time."""
+
+    def __init__(self, command: list[str], environ: dict[str, str], log: Path, ready: str) -> None:
+        self.environ = environ
+        self.log = log
+        self.starts = 0
+        self._command = [sys.executable, "-m", "transport_trio", *command]
+        self._ready = ready.encode()
+        self._process: trio.Process | None = None
+        self._begin = 0  # where in the log the present process began
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def launch(self) -> None:
+        """Start it and return at once."""
+        kept = {name: value for name, value in os.environ.items() if name in KEPT}
+        with self.log.open("ab") as log:
+            self._begin = log.tell()
+            self._process = await trio.lowlevel.open_process(
+                self._command, env={**kept, **self.environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self.starts += 1
+
+    async def start(self) -> None:
+        """Start it and return when it answers."""
+        await self.launch()
+        await self.ready()
+
+    async def ready(self) -> None:
+        with trio.fail_after(START_S):
+            while self._ready not in self.printed():
+                if not self.running:
+                    raise AssertionError(f"it ended at its start:\n{self.printed().decode()[-2000:]}")
+                await trio.sleep(LOOK_S)
+
+    def printed(self) -> bytes:
+        """What the present process has written so far."""
+        with self.log.open("rb") as log:
+            log.seek(self._begin)
+            return log.read()
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and wait for the end; the exit code, minus the signal's number where it was killed."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        with trio.fail_after(STOP_S):
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        await self.end(signal.SIGKILL)
+
+    async def close(self) -> None:
+        if self.running:
+            with trio.CancelScope(shield=True):
+                await self.kill()
+
+
+class Service(Program):
+    """`transport-trio serve` on a port that stays the same over its starts."""
+
+    def __init__(self, folder: Path, port: int, settings: dict[str, str]) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.socket_url = f"ws://127.0.0.1:{port}/ws"
+        self.data_dir = Path(settings.get("DATA_DIR", str(folder / "data")))
+        environ = {"PORT": str(port), "LOG_FORMAT": "json", "DATA_DIR": str(self.data_dir), **settings}
+        super().__init__(["serve"], environ, folder / "service.log", '"event": "service started"')
+
+    async def get(self, path: str) -> Any:
+        """The JSON of an answer, whatever its status."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as client:
+            return (await client.get(path)).json()
+
+    async def checks(self) -> dict[str, str]:
+        """What `/ready` says: status by check, and of all under `ready`."""
+        answer = await self.get("/ready")
+        return {"ready": answer["status"], **{each["name"]: each["status"] for each in answer["checks"]}}
+
+    async def metrics(self) -> dict[str, float]:
+        """Every sample by name and labels as the text form writes them."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as client:
+            text = (await client.get("/metrics")).text
+        pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    async def metric(self, name: str) -> float:
+        return (await self.metrics()).get(name, 0.0)
+
+
+@attrs.frozen(kw_only=True)
+class World:
+    folder: Path
+    service: Service
+    sandbox: SandboxHandle
+    sandbox_program: Program
+    nats: NatsServer | None = None
+
+    def rooms(self) -> set[str]:
+        """The names of the rooms that exist at the provider; the sandbox keeps those that have expired for a while."""
+        now = self.sandbox.now()
+        return {room["name"] for room in self.sandbox.rooms() if room["config"].get("exp", now + 1) > now}
+
+
+@asynccontextmanager
+async def open_world(
+    folder: Path, *, nats: bool = True, sandbox_args: tuple[str, ...] = ("--no-rate-limits",), **settings: str
+) -> AsyncIterator[World]:
+    """Sandbox and, if wanted, a NATS server, both running; the service is configured and not yet started.
+
+    `settings` are the service's variables; NATS_URL is the server's unless given.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sandbox_port, service_port = free_port(), free_port()
+    sandbox = Program(["sandbox", "--port", str(sandbox_port), *sandbox_args], {}, folder / "sandbox.log", "Ctrl-C")
+    server = NatsServer(folder / "nats") if nats else None
+    account = {
+        "DAILY_API_URL": f"http://127.0.0.1:{sandbox_port}/v1",
+        "DAILY_API_KEY": "sandbox",
+        "DAILY_DOMAIN": "sandbox",
+        # What is tried is the service, not the wait for a provider's rate limit.
+        "DAILY_RATE_LIMITS": "false",
+    }
+    if server is not None:
+        account["NATS_URL"] = server.url
+    service = Service(folder, service_port, {**account, **QUICK, **settings})
+    try:
+        if server is not None:
+            server.start()
+        await sandbox.start()
+        handle = SandboxHandle(f"http://127.0.0.1:{sandbox_port}", api_key="sandbox", domain="sandbox")
+        yield World(folder=folder, service=service, sandbox=handle, sandbox_program=sandbox, nats=server)
+    finally:
+        await service.close()
+        await sandbox.close()
+        if server is not None:
+            server.kill()
+
+
+def free_port() -> int:
+    """A port that nobody has, outside of those that the kernel gives away by itself."""
+    for port in range(21_000 + os.getpid() % 9_000, 32_000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise AssertionError("no port is free")
+
+
+_given: set[int] = set()
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float, every_s: float = 0.05) -> bool:
+    """Ask again and again; whether it came to hold in time."""
+    with trio.move_on_after(within_s):
+        while not await holds():
+            await trio.sleep(every_s)
+        return True
+    return False
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+@contextmanager
+def frozen(pid: int) -> Any:
+    """The process stands still during the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
