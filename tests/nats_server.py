@@ -20,7 +20,7 @@ import nats
 import nats.errors
 import nats.js.errors
 import trio
-from nats.js.api import StreamConfig, StreamInfo
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
 
 from transport_trio.bus import leash
@@ -167,7 +167,9 @@ class Onlooker:
                 state = (await jetstream.stream_info(STREAM)).state
             except nats.js.errors.NotFoundError:
                 return []
-            subscription = await jetstream.pull_subscribe("transport.events.>", stream=STREAM)
+            # With acks the server would stop at 1,000 messages that nobody has acknowledged.
+            looks = ConsumerConfig(ack_policy=AckPolicy.NONE)
+            subscription = await jetstream.pull_subscribe("transport.events.>", stream=STREAM, config=looks)
             found: list[Stored] = []
             while len(found) < state.messages:
                 for message in await subscription.fetch(min(500, state.messages - len(found)), timeout=5):
