@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from transport_trio import __version__
 
@@ -18,6 +26,7 @@ class Metrics:
     """All metrics, on a registry of their own, so that each test has fresh ones."""
 
     registry: CollectorRegistry
+    process: ProcessCollector
     # These four names are fixed by the contract, section 4.
     active_sessions: Gauge
     registered_connectors: Gauge
@@ -64,6 +73,7 @@ class Metrics:
         Info("transport_build", "Version of the service.", registry=registry).info({"version": __version__})
         return cls(
             registry=registry,
+            process=ProcessCollector(namespace="transport", registry=registry),
             active_sessions=gauge("active_sessions", "Sessions that have not ended."),
             registered_connectors=gauge("registered_connectors", "Providers that sessions can be created at."),
             pending_messages=gauge("pending_messages", "Events not yet acknowledged by NATS; 0 without a bus."),

@@ -76,6 +76,7 @@ def test_the_labels_are_the_ones_that_are_counted() -> None:
     for metric in vars_of(metrics):
         suffix = "_total" if type(metric).__name__ == "Counter" else ""
         labels[metric._name + suffix] = list(metric._labelnames)
+    labels |= {sample.name: [] for family in metrics.process.collect() for sample in family.samples}
     for row in table("Metric"):
         [name] = names(row[0])
         if name != "transport_build_info":
