@@ -25,7 +25,8 @@ KILLS, KILLS_SHORT = 104, 3  # in each lane
 IN_START = 0.25  # the share of kills that strike before the service answers
 START_S = 0.7
 LIFE_S = 0.6
-CALLERS = 4
+CALLERS = 8
+LATE_S = 10.0  # an end falls into an outage of some seconds, and is made good at the next start
 BRIEF_S, BRIEF_SHORT_S = (5, 40), (2, 4)  # lengths of those sessions that are left to expire
 QUIET_S = 40.0
 
@@ -67,13 +68,14 @@ async def _lane(report: Report, folder: Path, kills: int, chance: random.Random)
                         load.start_soon(_churn, world, caller, lane, chance)
                     await _kill_again_and_again(report, world, lane, kills, chance)
                     lane.over = True
-                await _settle(world, lane)
+                await _settle(world, caller, lane)
                 await _check_sessions(report, world, caller, lane)
                 events = await _all_events(caller)
                 with trio.move_on_after(QUIET_S):
                     await whole.wait_id(events[-1]["id"])
                 check_dense(report, events)
                 check_stories(report, events)
+                _check_timers(report, lane, events)
                 check_heard(report, "a resuming listener", whole.heard, events)
                 wanted = [event for event in events if event["type"] in {"session_created", "session_ended"}]
                 check_heard(report, "a filtered listener", some.heard, wanted)
@@ -127,14 +129,16 @@ def _join(world: World, room: str, who: str) -> None:
         world.sandbox.join(room, name="Ada", user_id=who)
 
 
-async def _settle(world: World, lane: _Lane) -> None:
-    """Wait until the brief sessions have expired and nothing is owed."""
+async def _settle(world: World, caller: Caller, lane: _Lane) -> None:
+    """Wait until the brief sessions have expired, and rooms and messages are where they belong."""
     late = max(lane.brief.values(), default=datetime.now(UTC))
     await trio.sleep(max((late - datetime.now(UTC)).total_seconds(), 0) + 1)
 
     async def settled() -> bool:
-        shown = await world.service.metrics()
-        return shown["pending_messages"] == 0 and shown["transport_rooms_owed"] == 0
+        if await world.service.metric("pending_messages"):
+            return False
+        alive = {one["room_name"] for one in await caller.sessions() if one["status"] != "Ended"}
+        return world.rooms() == alive
 
     await until(settled, QUIET_S, 0.3)
 
@@ -169,6 +173,19 @@ async def _check_sessions(report: Report, world: World, caller: Caller, lane: _L
 
     await until(lambda: _is_empty(unseen), QUIET_S, 0.5)
     report.none("every live session has its poller", await unseen(), of=len(newcomers))
+
+
+def _check_timers(report: Report, lane: _Lane, events: list[dict[str, Any]]) -> None:
+    """Sessions end at their time, or as soon as a service is there again."""
+    late = {
+        event["session_id"]: (datetime.fromisoformat(event["time"]) - lane.brief[event["session_id"]]).total_seconds()
+        for event in events
+        if event["type"] == "session_ended" and event["session_id"] in lane.brief
+    }
+    report.none("sessions end at their time", [s for s, by_s in late.items() if not 0 <= by_s < LATE_S], of=len(late))
+    told = {event["session_id"] for event in events if event["type"] == "token_expired"}
+    report.none("their tokens' expiry is told", late.keys() - told, of=len(late))
+    report.figure("latest expiry, s", max(*late.values(), float(report.figures.get("latest expiry, s", 0))))
 
 
 def _newcomer(world: World, room: str) -> str:
