@@ -39,13 +39,19 @@ class SessionNotFound(TransportError):
 
 
 class RoomExists(TransportError):
-    """The wanted room name is taken, by a room that is not this session's."""
+    """The wanted room name is taken, by a room that is not this session's.
+
+    `retry_after_s` is set where it is an old room of ours, whose deletion is under way.
+    """
 
     code = "room_exists"
 
-    def __init__(self, room_name: str) -> None:
-        super().__init__(f"a room named {room_name!r} already exists; choose another name, or none")
-        self.room_name = room_name
+    def __init__(self, room_name: str, retry_after_s: float | None = None) -> None:
+        told = "already exists; choose another name, or none"
+        if retry_after_s is not None:
+            told = "is still being deleted; repeat the request later, or choose another name"
+        super().__init__(f"a room named {room_name!r} {told}")
+        self.room_name, self.retry_after_s = room_name, retry_after_s
         self.faults = (("$.room_config.name", str(self)),)
 
 

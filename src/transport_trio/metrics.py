@@ -40,6 +40,8 @@ class Metrics:
     provider_throttle_seconds: Counter
     presence_polls: Counter
     presence_age: Gauge
+    creations: Gauge
+    creations_interrupted: Counter
     rooms_owed: Gauge
     room_deletions: Counter
     listeners: Gauge
@@ -98,6 +100,11 @@ class Metrics:
             ),
             presence_polls=counter("transport_presence_polls", "Looks into rooms.", "provider", "outcome"),
             presence_age=gauge("transport_presence_age_seconds", "Age of the oldest knowledge of a live room."),
+            creations=gauge("transport_creations", "Creations of sessions under way."),
+            creations_interrupted=counter(
+                "transport_creations_interrupted",
+                "Creations broken off by a crash, a stop, a bug or a failed journal; their rooms are deleted.",
+            ),
             rooms_owed=gauge("transport_rooms_owed", "Rooms whose deletion is still owed to a provider."),
             room_deletions=counter("transport_room_deletions", "Attempts to delete a room.", "provider", "outcome"),
             listeners=gauge("transport_listeners", "WebSocket listeners connected now."),

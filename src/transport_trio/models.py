@@ -203,18 +203,23 @@ class RoomIntent:
 
         Daily's `created_at` has a granularity of one second, hence the slack.
         """
-        if room.expires_at != self.expires_at:
-            return False
-        return room.created_at is None or (self.intended_at - room.created_at).total_seconds() <= CLOCK_SLACK_S
+        return room.expires_at == self.expires_at and not _is_older(room, self.intended_at)
 
 
 # How far the provider's clock and ours may differ when the age of a room is judged.
 CLOCK_SLACK_S = 5.0
 
 
+def _is_older(room: Room, intended_at: datetime) -> bool:
+    return room.created_at is not None and (intended_at - room.created_at).total_seconds() > CLOCK_SLACK_S
+
+
 @attrs.frozen(kw_only=True)
 class RoomDebt:
-    """The deletion of a room that we owe to the provider: retried until it is done or the room is gone."""
+    """The deletion of a room that we owe to the provider: retried until it is done or the room is gone.
+
+    `intended_at` is known where the debt came of an intent.
+    """
 
     session_id: SessionId
     provider: str
@@ -222,6 +227,7 @@ class RoomDebt:
     provider_id: str | None
     expires_at: datetime
     owed_at: datetime
+    intended_at: datetime | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -232,6 +238,8 @@ class RoomDebt:
         """Whether `room` is the one we owe: a foreign room of the same name is never touched."""
         if self.provider_id is not None and room.provider_id is not None:
             return self.provider_id == room.provider_id
+        if self.intended_at is not None and _is_older(room, self.intended_at):
+            return False
         return room.expires_at == self.expires_at
 
 

@@ -19,7 +19,7 @@ from transport_trio.concurrency import RestartPolicy
 from transport_trio.errors import UnknownProvider
 from transport_trio.events import RecordedEvent
 from transport_trio.metrics import Metrics
-from transport_trio.models import Participant, Room, RoomPlan
+from transport_trio.models import Participant, Room, RoomPlan, TokenPlan
 from transport_trio.ports import TransportConnector
 from transport_trio.sessions import SessionService, open_sessions
 from transport_trio.sessions.deps import Deps
@@ -42,6 +42,17 @@ class CrashingConnector(FakeConnector):
     def __init__(self) -> None:
         super().__init__()
         self._bugs: dict[str, Exception] = {}
+        self._token_bug: Exception | None = None
+
+    def crash_token(self, bug: Exception) -> None:
+        """Hit a bug in the next answer that holds a token."""
+        self._token_bug = bug
+
+    async def create_token(self, plan: TokenPlan) -> str:
+        bug, self._token_bug = self._token_bug, None
+        if bug is not None:
+            raise bug
+        return await super().create_token(plan)
 
     def crash(self, room_name: str, bug: Exception) -> None:
         self._bugs[room_name] = bug

@@ -1,145 +1,177 @@
-"""Paying what we owe the provider: rooms to delete, and rooms that a crash may have left behind.
+"""Paying what we owe the provider: rooms to delete, and rooms that a creation broken off may have left behind.
 
-A debt is retried until the provider says done or 404. An intent that no creation is working on any more is looked
-up: a room that came of it becomes a debt, everything else is left alone. A foreign room is never touched.
+A debt is tried until the provider says done or 404. An intent whose creation is over without having settled it becomes
+a debt too: nobody knows whether its room was made. A foreign room is never touched.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 import attrs
 import trio
 
 from transport_trio.concurrency import doubling_s
-from transport_trio.errors import ConnectorError, TransportError, UnknownProvider, VersionConflict
-from transport_trio.models import ProviderCleanup, RoomDebt, RoomIntent, Session, SessionId
+from transport_trio.errors import TransportError, UnknownProvider, VersionConflict
+from transport_trio.models import ProviderCleanup, RoomDebt, RoomIntent, Session
 from transport_trio.ports import Change, TransportConnector
 from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.owed import RETRY_MIN_S, Ledger, Owed, debt_of
 
 log = logging.getLogger(__name__)
 
-# At a time; the connector's rate limit decides how fast they really go.
+# At a time; the connector's rate limit decides how fast they really go. Those that somebody waits for come on top.
 WORKERS = 4
-RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
+RETRY_MAX_S = 60.0
 # A create request of ours that got lost can still be carried out by the provider this long after.
 DOUBT_S = 60.0
-# Between two looks for intents that nobody works on; a failed journal may have left one at any time.
-INTENTS_EVERY_S = 60.0
 
 
-@attrs.define(eq=False)
-class _Owed:
-    debt: RoomDebt
-    due: float
-    tries: int = 0
+class _Result(Enum):
+    PAID = auto()
+    VACANT = auto()  # no room of ours is there, but one may still appear
+    FAILED = auto()
 
 
 class Reaper:
-    """Works off debts and abandoned intents until cancelled."""
+    """Works off what is owed until cancelled."""
 
-    def __init__(self, deps: Deps, in_creation: Callable[[SessionId], bool]) -> None:
+    def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._in_creation = in_creation
-        self._owed: dict[SessionId, _Owed] = {}
-        self._busy: set[SessionId] = set()
+        self._ledger = Ledger()
         self._news = trio.Event()
 
     def __len__(self) -> int:
-        return len(self._owed)
+        return len(self._ledger)
 
-    def holds(self, provider: str, room_name: str) -> bool:
-        """Whether a room of this name is still to be deleted, or a deletion of it may still be under way."""
-        return any((owed.debt.provider, owed.debt.room_name) == (provider, room_name) for owed in self._owed.values())
+    def ends(self, provider: str, room_name: str) -> Collection[datetime]:
+        """The ends of the rooms that are owed under this name. A new one needs another end to be told from them."""
+        return self._ledger.ends(provider, room_name)
+
+    async def load(self) -> None:
+        """Take on what the journal says is owed. Nothing is created before: every intent is one of a former life."""
+        for debt in await self._deps.journal.debts():
+            self.owe(debt)
+        for intent in await self._deps.journal.intents():
+            self.take_over(intent)
 
     def owe(self, debt: RoomDebt) -> None:
         """Take on a debt that the journal already holds."""
-        if debt.session_id not in self._owed:
-            self._owed[debt.session_id] = _Owed(debt, due=trio.current_time())
+        self._add(Owed(debt, due=trio.current_time()))
+
+    def take_over(self, intent: RoomIntent) -> None:
+        """Take on an intent whose creation is over and could not settle it."""
+        self._deps.metrics.creations_interrupted.inc()
+        debt = debt_of(intent, None, self._deps.clock.now())
+        self._add(Owed(debt, due=trio.current_time(), written=False))
+
+    def _add(self, owed: Owed) -> None:
+        if owed.debt.session_id not in self._ledger:
+            self._ledger.add(owed)
             self._news.set()
+
+    async def make_way(self, provider: str, room_name: str) -> bool:
+        """Return when the provider shows no room of ours under this name; whether one was deleted or given up for that.
+
+        Waits as long as that takes: the caller sets the scope. Cancelling ends the waiting only.
+        """
+        in_the_way = self._ledger.named(provider, room_name)
+        for owed in in_the_way:
+            await self._wait_vacant(owed)
+        return any(owed.settled for owed in in_the_way)
+
+    async def _wait_vacant(self, owed: Owed) -> None:
+        since = owed.looks
+        owed.waiting += 1
+        try:
+            while not owed.settled and owed.vacant_look <= since:
+                owed.hurry(trio.current_time())
+                self._news.set()
+                await owed.looked.wait()
+        finally:
+            owed.waiting -= 1
 
     async def run(self) -> None:
-        """Pay until cancelled, beginning with what the journal says is owed."""
+        """Pay until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_after_intents)
-            nursery.start_soon(self._take_on_debts)
-            await self._dispatch(nursery)
+            while True:
+                self._news = trio.Event()
+                now = trio.current_time()
+                for owed in self._ledger.next(now, WORKERS):
+                    owed.busy = True
+                    owed.looks += 1
+                    nursery.start_soon(self._pay, owed)
+                with trio.move_on_at(self._ledger.next_due(now)):
+                    await self._news.wait()
 
-    async def _take_on_debts(self) -> None:
-        while True:
-            try:
-                debts = await self._deps.journal.debts()
-            except TransportError as exc:
-                log.warning("debts not read yet", extra={"error": str(exc)})
-                await trio.sleep(RETRY_MIN_S)
-                continue
-            for debt in debts:
-                self.owe(debt)
-            return
+    async def _pay(self, owed: Owed) -> None:
+        result = await self._try_to_pay(owed)
+        owed.busy = False
+        owed.tries += 1
+        now = trio.current_time()
+        delay_s = doubling_s(owed.tries, base_s=RETRY_MIN_S, max_s=RETRY_MAX_S)
+        owed.due = now + delay_s * self._deps.jitter.uniform(0.8, 1.0)
+        match result:
+            case _Result.PAID:
+                self._ledger.remove(owed)
+            case _Result.VACANT:
+                owed.vacant_look = owed.looks
+            case _Result.FAILED:
+                owed.failed_at = now
+        owed.tell()
+        self._news.set()
 
-    async def _dispatch(self, nursery: trio.Nursery) -> None:
-        limit = trio.CapacityLimiter(WORKERS)
-        while True:
-            self._news = trio.Event()
-            now = trio.current_time()
-            waiting = [owed for key, owed in self._owed.items() if key not in self._busy]
-            for owed in waiting:
-                if owed.due <= now:
-                    self._busy.add(owed.debt.session_id)
-                    nursery.start_soon(self._pay, owed, limit)
-            next_due = min((owed.due for owed in waiting if owed.due > now), default=float("inf"))
-            with trio.move_on_at(next_due):
-                await self._news.wait()
-
-    async def _pay(self, owed: _Owed, limit: trio.CapacityLimiter) -> None:
-        try:
-            async with limit:
-                settled = await self._try_to_pay(owed)
-        finally:
-            self._busy.discard(owed.debt.session_id)
-            self._news.set()
-        if settled:
-            del self._owed[owed.debt.session_id]
-        else:
-            owed.tries += 1
-            delay_s = doubling_s(owed.tries, base_s=RETRY_MIN_S, max_s=RETRY_MAX_S)
-            owed.due = trio.current_time() + delay_s * self._deps.jitter.uniform(0.8, 1.0)
-
-    async def _try_to_pay(self, owed: _Owed) -> bool:
+    async def _try_to_pay(self, owed: Owed) -> _Result:
         debt = owed.debt
         told = {"session_id": debt.session_id, "room_name": debt.room_name}
         try:
             connector = self._deps.connectors.get(debt.provider)
-            done = await self._delete(debt, connector)
-            if done:
+            if not owed.written:
+                await self._write_down(owed)
+            result = await self._delete(debt, connector)
+            if result is _Result.PAID:
                 await self._settle(debt)
-                log.info("room cleaned up", extra=told)
         except UnknownProvider:
             self._count(debt.provider, "no_connector")
-            return False
+            return _Result.FAILED
         except TransportError as exc:
             self._count(debt.provider, exc.code)
             level = logging.WARNING if owed.tries == 0 else logging.DEBUG
             log.log(level, "room not cleaned up yet", extra={**told, "error": str(exc), "tries": owed.tries + 1})
-            return False
-        return done
+            return _Result.FAILED
+        return result
 
-    async def _delete(self, debt: RoomDebt, connector: TransportConnector) -> bool:
-        """Whether the debt is paid: our room deleted, gone, or replaced by somebody else's."""
+    async def _write_down(self, owed: Owed) -> None:
+        """Put the debt in the intent's place: it also says since when the room is waited for."""
+        debt = owed.debt
+        await self._deps.journal.commit(Change(settle_intent=debt.session_id, add_debt=debt))
+        owed.written = True
+        log.warning("creation was broken off", extra={"session_id": debt.session_id, "room_name": debt.room_name})
+
+    async def _delete(self, debt: RoomDebt, connector: TransportConnector) -> _Result:
+        """Delete our room, unless it is gone or replaced by somebody else's."""
+        told = {"session_id": debt.session_id, "room_name": debt.room_name}
+        session = await self._deps.journal.get(debt.session_id)
+        if session is not None and not session.has_ended:
+            # Whatever made us believe that we owe it: people may be in there.
+            log.error("room of a live session left alone", extra=told)
+            return _Result.PAID
         room = await connector.find_room(debt.room_name)
-        if room is None:
-            late = self._deps.clock.now() - debt.owed_at > timedelta(seconds=DOUBT_S)
-            self._count(debt.provider, "gone" if late or not debt.in_doubt else "not_yet_there")
-            return late or not debt.in_doubt
-        if not debt.covers(room):
-            self._count(debt.provider, "foreign")
-            log.warning("foreign room left alone", extra={"room_name": debt.room_name, "session_id": debt.session_id})
-            return True
+        if room is None or not debt.covers(room):
+            if debt.in_doubt and self._deps.clock.now() - debt.owed_at <= timedelta(seconds=DOUBT_S):
+                self._count(debt.provider, "not_yet_there")
+                return _Result.VACANT
+            self._count(debt.provider, "gone" if room is None or debt.in_doubt else "foreign")
+            if room is not None and not debt.in_doubt:
+                log.warning("foreign room left alone", extra=told)
+            return _Result.PAID
         await connector.delete_room(debt.room_name)
         self._count(debt.provider, "deleted")
-        return True
+        log.info("room deleted", extra=told)
+        return _Result.PAID
 
     async def _settle(self, debt: RoomDebt) -> None:
         """Forget the debt, and say so in the session where there is one."""
@@ -155,51 +187,8 @@ class Reaper:
                 continue
             return
 
-    async def _look_after_intents(self) -> None:
-        while True:
-            try:
-                for intent in await self._deps.journal.intents():
-                    if not self._in_creation(intent.session_id):
-                        await self._reconcile(intent)
-            except TransportError as exc:
-                log.warning("intents not looked through", extra={"error": str(exc)})
-            await trio.sleep(INTENTS_EVERY_S)
-
-    async def _reconcile(self, intent: RoomIntent) -> None:
-        told = {"session_id": intent.session_id, "room_name": intent.room_name}
-        try:
-            room = await self._deps.connectors.get(intent.provider).find_room(intent.room_name)
-        except (ConnectorError, UnknownProvider) as exc:
-            log.warning("intent not looked up yet", extra={**told, "error": str(exc)})
-            return
-        now = self._deps.clock.now()
-        if room is not None and not intent.made(room):
-            log.warning("foreign room left alone", extra=told)
-            await self._deps.journal.commit(Change(settle_intent=intent.session_id))
-            return
-        if room is None and now - intent.intended_at > timedelta(seconds=DOUBT_S):
-            await self._deps.journal.commit(Change(settle_intent=intent.session_id))
-            return
-        # There it is, or it may still appear: either way somebody has to look again until it is certain.
-        debt = debt_of(intent, room.provider_id if room else None, now)
-        await self._deps.journal.commit(Change(settle_intent=intent.session_id, add_debt=debt))
-        log.warning("room of an interrupted creation", extra={**told, "found": room is not None})
-        self.owe(debt)
-
     def _count(self, provider: str, result: str) -> None:
         self._deps.metrics.room_deletions.labels(provider=provider, outcome=result).inc()
-
-
-def debt_of(intent: RoomIntent, provider_id: str | None, owed_at: datetime) -> RoomDebt:
-    """The debt for a room that came, or may have come, of `intent`."""
-    return RoomDebt(
-        session_id=intent.session_id,
-        provider=intent.provider,
-        room_name=intent.room_name,
-        provider_id=provider_id,
-        expires_at=intent.expires_at,
-        owed_at=owed_at,
-    )
 
 
 def _cleaned(session: Session | None) -> Session | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,16 +15,24 @@ import trio
 from transport_trio.errors import (
     Busy,
     IdempotencyMismatch,
-    RequestInProgress,
     RoomExists,
     SessionNotFound,
     Stopping,
     TransportError,
 )
-from transport_trio.models import EndReason, IdempotencyRecord, Session, SessionId, SessionRequest, new_session_id
+from transport_trio.models import (
+    EndReason,
+    IdempotencyRecord,
+    RoomDebt,
+    Session,
+    SessionId,
+    SessionRequest,
+    new_session_id,
+)
 from transport_trio.ports import SessionPage, SessionQuery
-from transport_trio.sessions.creation import Creation, Plan, plan, token_plan_of
+from transport_trio.sessions.creation import create, plan, room_name_for, token_plan_of
 from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.idempotency import KEEP_S, IdempotencyKey, RunningKeys
 from transport_trio.sessions.lifecycle import EndWanted
 from transport_trio.sessions.live import LiveSession
 from transport_trio.sessions.reaper import Reaper
@@ -32,23 +40,7 @@ from transport_trio.sessions.reply import Reply
 
 log = logging.getLogger(__name__)
 
-IDEMPOTENCY_KEEP_S = 24 * 3600
-# How long a repeat waits for the first request before it is told to come back.
-REPEAT_WAIT_S = 10.0
 RETRY_AFTER_S = 1.0
-
-
-@attrs.frozen(kw_only=True)
-class IdempotencyKey:
-    """A caller's key, with what tells callers apart (`caller`) and requests apart (`fingerprint`)."""
-
-    caller: str
-    key: str
-    fingerprint: str
-
-    @property
-    def slot(self) -> tuple[str, str]:
-        return self.caller, self.key
 
 
 @attrs.frozen(kw_only=True)
@@ -60,14 +52,6 @@ class Created:
     replayed: bool = False
 
 
-@attrs.frozen
-class _Running:
-    """A creation with a key that has not been answered yet."""
-
-    fingerprint: str
-    done: trio.Event = attrs.field(factory=trio.Event)
-
-
 class SessionService:
     """What callers can do with sessions. Made by `open_sessions`, which owns every task started here."""
 
@@ -76,11 +60,12 @@ class SessionService:
         self._nursery = nursery
         self._live: dict[str, LiveSession] = {}
         self._creating: set[SessionId] = set()
-        self._names: set[tuple[str, str]] = set()
-        self._running: dict[tuple[str, str], _Running] = {}
+        self._names: dict[tuple[str, str], SessionId] = {}  # room names, and whose they are
+        self._keys = RunningKeys()
         self._accepting = True
         self._idle = trio.Event()
-        self.reaper = Reaper(deps, lambda session_id: session_id in self._creating)
+        self.reaper = Reaper(deps)
+        deps.metrics.creations.set_function(lambda: len(self._creating))
         deps.metrics.active_sessions.set_function(lambda: len(self._live))
         deps.metrics.rooms_owed.set_function(lambda: len(self.reaper))
         deps.metrics.presence_age.set_function(self._presence_age_s)
@@ -96,14 +81,14 @@ class SessionService:
         """
         self._deps.connectors.get(request.provider)
         if idempotency is not None:
-            await self._wait_for_first(idempotency)
+            await self._keys.wait_for_first(idempotency)
         self._admit()
         reply: Reply[Created] = Reply()
-        made = plan(request, new_session_id(), self._deps.clock.now(), self._deps.settings.room_prefix)
-        self._creating.add(made.session_id)
+        session_id = new_session_id()
+        self._creating.add(session_id)
         if idempotency is not None:
-            self._running[idempotency.slot] = _Running(idempotency.fingerprint)
-        self._nursery.start_soon(self._own, made, idempotency, reply, name=f"session {made.session_id}")
+            self._keys.begin(idempotency)
+        self._nursery.start_soon(self._own, session_id, request, idempotency, reply, name=f"session {session_id}")
         return await reply.wait()
 
     def dry_run(self, request: SessionRequest) -> dict[str, Any]:
@@ -140,13 +125,19 @@ class SessionService:
 
         Raises:
             SessionNotFound, StorageUnavailable.
+            Busy: it has no owner just now; it has not ended.
 
         Cancellation: ends the waiting only; the session may end all the same.
         """
+        if session_id not in self._live:
+            session = await self.get(session_id)
+            if session.has_ended:
+                return session
+        # It may have been stored a moment ago, and taken up by its task only while we read.
         live = self._live.get(session_id)
-        if live is not None:
-            return await live.ask(EndWanted(at=self._deps.clock.now(), reason=EndReason.REQUESTED))
-        return await self.get(session_id)
+        if live is None:
+            raise Busy("the session is being taken up; repeat the request", RETRY_AFTER_S)
+        return await live.ask(EndWanted(at=self._deps.clock.now(), reason=EndReason.REQUESTED))
 
     async def drain(self, deadline_s: float) -> None:
         """Take no more creations and wait, at most `deadline_s`, for those under way."""
@@ -157,12 +148,13 @@ class SessionService:
                 await self._idle.wait()
 
     async def resume(self) -> None:
-        """Take up the sessions that the journal says are unfinished."""
+        """Take up the sessions that the journal says are unfinished, and what it says is owed."""
+        await self.reaper.load()
         snapshot = await self._deps.journal.snapshot()
         for session in snapshot.sessions:
-            live = LiveSession(session, self._deps, self.reaper.owe, resumed=True)
+            live = LiveSession(session, self._deps, self._on_ended, resumed=True)
             self._live[session.id] = live
-            self._names.add((session.provider, session.room.name))
+            self._reserve(session.provider, session.room.name, session.id)
             self._nursery.start_soon(self._run_live, live, name=f"session {session.id}")
         if snapshot.sessions:
             log.info("sessions taken up again", extra={"count": len(snapshot.sessions)})
@@ -176,29 +168,24 @@ class SessionService:
         if len(self._live) + len(self._creating) >= settings.sessions_max:
             raise Busy(f"{settings.sessions_max} sessions are live (SESSIONS_MAX)", RETRY_AFTER_S)
 
-    def _reserve(self, provider: str, room_name: str) -> None:
-        """Keep two sessions off one room name: with equal ends their rooms could not be told apart.
-
-        A name whose room is still to be deleted is taken too: a late deletion would hit the new room.
-        """
-        if (provider, room_name) in self._names or self.reaper.holds(provider, room_name):
+    def _reserve(self, provider: str, room_name: str, session_id: SessionId) -> None:
+        """Keep two sessions off one room name: with equal ends their rooms could not be told apart."""
+        if (provider, room_name) in self._names:
             raise RoomExists(room_name)
-        self._names.add((provider, room_name))
+        self._names[provider, room_name] = session_id
 
-    def _release(self, provider: str, room_name: str) -> None:
-        self._names.discard((provider, room_name))
+    def _release(self, provider: str, room_name: str, session_id: SessionId) -> None:
+        if self._names.get((provider, room_name)) == session_id:
+            del self._names[provider, room_name]
 
-    async def _wait_for_first(self, idempotency: IdempotencyKey) -> None:
-        """Return when no other request with this key is running."""
-        with trio.move_on_after(REPEAT_WAIT_S):
-            while (running := self._running.get(idempotency.slot)) is not None:
-                if running.fingerprint != idempotency.fingerprint:
-                    raise IdempotencyMismatch
-                await running.done.wait()
-            return
-        raise RequestInProgress(RETRY_AFTER_S)
+    def _on_ended(self, debt: RoomDebt) -> None:
+        """The name belongs to whoever wants it next, once the reaper has made way."""
+        self.reaper.owe(debt)
+        self._release(debt.provider, debt.room_name, debt.session_id)
 
-    async def _own(self, made: Plan, idempotency: IdempotencyKey | None, reply: Reply[Created]) -> None:
+    async def _own(
+        self, session_id: SessionId, request: SessionRequest, idempotency: IdempotencyKey | None, reply: Reply[Created]
+    ) -> None:
         """A session's task from its creation to its end."""
         live = None
         try:
@@ -206,47 +193,51 @@ class SessionService:
             if replay is not None:
                 reply.set(replay)
                 return
-            self._reserve(made.provider, made.room.name)
-            try:
-                created = await self._create(made, idempotency)
-            except BaseException:
-                self._release(made.provider, made.room.name)
-                raise
-            live = LiveSession(created.session, self._deps, self.reaper.owe, resumed=False)
-            self._live[made.session_id] = live
+            created = await self._create(session_id, request, idempotency)
+            live = LiveSession(created.session, self._deps, self._on_ended, resumed=False)
+            self._live[session_id] = live
             reply.set(created)
         except TransportError as exc:
             reply.fail(exc)
         except Exception as exc:
-            # A bug in one creation must not end the others; its intent is found by the reaper.
-            log.exception("creation crashed", extra={"session_id": made.session_id})
+            # A bug in one creation must not end the others; its room is the reaper's.
+            log.exception("creation crashed", extra={"session_id": session_id})
             reply.fail(exc)
         finally:
-            self._creation_over(made, idempotency)
+            self._creation_over(session_id, idempotency)
             if not reply.settled:
                 reply.fail(Stopping())
         if live is not None:
             await self._run_live(live)
 
-    async def _create(self, made: Plan, idempotency: IdempotencyKey | None) -> Created:
-        remember = None
-        if idempotency is not None:
-            remember = IdempotencyRecord(
+    async def _create(
+        self, session_id: SessionId, request: SessionRequest, idempotency: IdempotencyKey | None
+    ) -> Created:
+        def remember(at: datetime) -> IdempotencyRecord | None:
+            if idempotency is None:
+                return None
+            return IdempotencyRecord(
                 caller=idempotency.caller,
                 key=idempotency.key,
                 fingerprint=idempotency.fingerprint,
-                session_id=made.session_id,
-                created_at=made.planned_at,
+                session_id=session_id,
+                created_at=at,
             )
-        connector = self._deps.connectors.get(made.provider)
-        session, token = await Creation(self._deps, self.reaper, made).run(connector, remember)
+
+        name = room_name_for(request, session_id, self._deps.settings.room_prefix)
+        self._reserve(request.provider, name, session_id)
+        try:
+            session, token = await create(self._deps, self.reaper, request, session_id, remember)
+        except BaseException:
+            self._release(request.provider, name, session_id)
+            raise
         return Created(session=session, meeting_token=token)
 
     async def _replay(self, idempotency: IdempotencyKey) -> Created | None:
         """What this key created before, or None when it is new or was forgotten."""
         record = await self._deps.journal.recall(idempotency.caller, idempotency.key)
         now = self._deps.clock.now()
-        if record is None or now - record.created_at > timedelta(seconds=IDEMPOTENCY_KEEP_S):
+        if record is None or now - record.created_at > timedelta(seconds=KEEP_S):
             return None
         if record.fingerprint != idempotency.fingerprint:
             raise IdempotencyMismatch
@@ -259,10 +250,10 @@ class SessionService:
             token = await self._deps.connectors.get(session.provider).create_token(token_plan_of(session))
         return Created(session=session, meeting_token=token, replayed=True)
 
-    def _creation_over(self, made: Plan, idempotency: IdempotencyKey | None) -> None:
-        self._creating.discard(made.session_id)
+    def _creation_over(self, session_id: SessionId, idempotency: IdempotencyKey | None) -> None:
+        self._creating.discard(session_id)
         if idempotency is not None:
-            self._running.pop(idempotency.slot).done.set()
+            self._keys.over(idempotency)
         if not self._creating:
             self._idle.set()
 
@@ -271,7 +262,7 @@ class SessionService:
             await live.run()
         finally:
             del self._live[live.session.id]
-            self._release(live.session.provider, live.session.room.name)
+            self._release(live.session.provider, live.session.room.name, live.session.id)
 
     def _as_known(self, session: Session) -> Session:
         live = self._live.get(session.id)
