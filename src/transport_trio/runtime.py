@@ -17,7 +17,7 @@ import trio
 import trio_asyncio
 from prometheus_client import CollectorRegistry
 
-from transport_trio.bus import READER, Relay, open_embedded_nats, open_nats
+from transport_trio.bus import READER, NatsSettings, Relay, StreamPlan, open_embedded_nats, open_nats
 from transport_trio.concurrency import SystemClock, every
 from transport_trio.connectors import DAILY_LIMITS, NO_LIMITS, ConnectorRegistry, DailyConnector, open_daily
 from transport_trio.errors import ConnectorError, SettingsError
@@ -194,7 +194,8 @@ async def _open_bus(settings: Settings, journal: SqliteJournal, hub: Hub, metric
         if url == "embedded":
             folder = settings.data_dir / "nats"
             url = await stack.enter_async_context(open_embedded_nats(folder, settings.nats_port, metrics=metrics))
-        nats = await stack.enter_async_context(open_nats(url))
+        plan = StreamPlan(duplicate_window_s=float(settings.nats_duplicate_window_s))
+        nats = await stack.enter_async_context(open_nats(url, settings=NatsSettings(stream=plan)))
         relay = Relay(journal, nats, metrics, on_rollback=begin_new_epoch)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay.run, name="relay")

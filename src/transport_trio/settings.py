@@ -155,6 +155,12 @@ class Settings:
         None, "NATS server(s), or `embedded` for the bundled one; unset: no bus.", _nats_url, secret=True
     )
     nats_port: int = _setting(4222, "Port of the embedded server; 0 picks a free one.", _number(0, 65535, integer=True))
+    nats_duplicate_window_s: int = _setting(
+        600,
+        "The duplicate window that the stream must have; it is made with it.",
+        # Whole seconds survive the way through nanoseconds and back. No window is longer than the stream's 7 days.
+        _number(1, 604800, integer=True),
+    )
 
     api_keys: tuple[str, ...] = _setting(
         (),

@@ -81,6 +81,8 @@ def test_the_proper_name_wins_over_the_alias() -> None:
         ("DAILY_API_URL", "api.daily.co", "not an http(s) URL"),
         ("DAILY_DOMAIN", "my_team.daily.co", "the part before .daily.co"),
         ("NATS_URL", "http://x", "is no NATS URL"),
+        ("NATS_DUPLICATE_WINDOW_S", "0", "a whole number from 1 to 604800"),
+        ("NATS_DUPLICATE_WINDOW_S", "0.5", "not a whole number"),
         ("ALLOWED_ORIGINS", "example.com/path", "no origin"),
         ("API_KEYS", "short", "at least 8"),
         ("ROOM_PREFIX", "a b", "A-Z a-z 0-9"),

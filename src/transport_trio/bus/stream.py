@@ -14,7 +14,7 @@ UNLIMITED = -1
 
 @attrs.frozen(kw_only=True)
 class StreamPlan:
-    """The contract's stream. Only tests change the numbers."""
+    """The contract's stream. Only tests change its age; an operator may have reasons for another duplicate window."""
 
     name: str = STREAM
     max_age_s: float = 7 * DAY_S
