@@ -52,10 +52,13 @@ class Metrics:
     commit_failures: Counter
     journal_bytes: Gauge
     events_pruned: Counter
+    journal_rollbacks: Counter
+    listener_gaps: Counter
     session_crashes: Counter
     task_restarts: Counter
     bus_publish_failures: Counter
     bus_messages_refused: Counter
+    bus_away: Gauge
     clock_jumps: Counter
 
     @classmethod
@@ -123,6 +126,14 @@ class Metrics:
             commit_failures=counter("transport_journal_commit_failures", "Commits that failed.", "reason"),
             journal_bytes=gauge("transport_journal_bytes", "Size of the journal on disk."),
             events_pruned=counter("transport_journal_events_pruned", "Events removed because of their age."),
+            journal_rollbacks=counter(
+                "transport_journal_rollbacks",
+                "Times that the journal turned out to be an older copy, and began a new epoch.",
+                "noticed_by",
+            ),
+            listener_gaps=counter(
+                "transport_listener_gaps", "Listeners told that the history they asked for is gone.", "reason"
+            ),
             session_crashes=counter("transport_session_crashes", "Sessions ended because their tasks kept failing."),
             task_restarts=counter("transport_task_restarts", "Restarts of supervised tasks.", "task"),
             bus_publish_failures=counter(
@@ -130,6 +141,9 @@ class Metrics:
             ),
             bus_messages_refused=counter(
                 "transport_bus_messages_refused", "Events that NATS will never take, passed over."
+            ),
+            bus_away=gauge(
+                "transport_bus_away", "1 while NATS or its stream cannot be used; 0 otherwise and without a bus."
             ),
             clock_jumps=counter("transport_clock_jumps", "Jumps of the wall clock after which timers were set anew."),
         )

@@ -196,6 +196,7 @@ async def _open_bus(settings: Settings, journal: SqliteJournal, hub: Hub, metric
             url = await stack.enter_async_context(open_embedded_nats(folder, settings.nats_port, metrics=metrics))
         plan = StreamPlan(duplicate_window_s=float(settings.nats_duplicate_window_s))
         nats = await stack.enter_async_context(open_nats(url, settings=NatsSettings(stream=plan)))
+        metrics.watch(metrics.bus_away, lambda: nats.health().status is not CheckStatus.OK)
         relay = Relay(journal, nats, metrics, on_rollback=begin_new_epoch)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay.run, name="relay")

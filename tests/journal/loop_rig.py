@@ -66,7 +66,7 @@ class Loop:
 
 @asynccontextmanager
 async def open_loop(box: Box, patience_s: float = 10.0) -> AsyncIterator[Loop]:
-    files = open_files(box.folder, None)
+    files = open_files(box.folder)
     condition = Condition(max_bytes=64 * MIB, used_bytes=0)
     commits = CommitLoop(files.writer, files.ballast, condition, box.metrics, patience_s=patience_s)
     loop = Loop(commits, condition, files.writer, box)

@@ -315,7 +315,7 @@ async def test_what_is_forgotten_while_the_disk_is_full_makes_room(disk: SmallDi
 
 
 def test_what_sqlite_says_is_sorted(box: Box) -> None:
-    files = open_files(box.folder, None)
+    files = open_files(box.folder)
     try:
         with pytest.raises(DiskFailed) as failed, disk_errors():
             files.readers[0].execute("UPDATE journal SET epoch = ''")

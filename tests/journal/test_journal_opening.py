@@ -25,7 +25,7 @@ HOLD = """
 import os, sys, trio
 from pathlib import Path
 from transport_trio.journal.files import open_files
-files = open_files(Path(sys.argv[1]), None)
+files = open_files(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -89,7 +89,12 @@ async def test_everything_is_there_after_a_restart(box: Box) -> None:
 
 async def test_closing_leaves_one_whole_file(box: Box) -> None:
     await filled(box)
-    assert {path.name for path in box.folder.iterdir()} == {"journal.sqlite3", "journal.lock", "ballast"}
+    assert {path.name for path in box.folder.iterdir()} == {
+        "journal.sqlite3",
+        "journal.lock",
+        "journal.witness",
+        "ballast",
+    }
     assert (box.folder / "ballast").stat().st_size == BALLAST_BYTES
 
 

@@ -289,7 +289,7 @@ async def test_a_journal_over_its_size_opens_and_works_again_when_it_has_forgott
 
 @pytest.fixture
 def writer(box: Box) -> Iterator[Writer]:
-    files = open_files(box.folder, None)
+    files = open_files(box.folder)
     yield files.writer
     for db in files.readers:
         db.close()

@@ -50,6 +50,7 @@ class Relay:
     ) -> None:
         """`on_rollback` must begin a new epoch: the stream has shown that the journal lost events it had announced."""
         self._journal, self._bus = journal, bus
+        self._rollbacks = metrics.journal_rollbacks.labels("stream")
         self._on_rollback = on_rollback
         self._settings = settings or RelaySettings()
         self._delivery = Delivery(journal, bus, metrics, backoff=self._backoff, on_rollback=self._begin_anew)
@@ -183,3 +184,4 @@ class Relay:
             if self._journal.epoch == epoch:
                 log.error("journal was rolled back", extra={"head": self._journal.head, "stream_has": found})
                 await self._patiently(self._on_rollback)
+                self._rollbacks.inc()

@@ -113,6 +113,9 @@ class Hub:
         if listener.is_live:
             self._audience.add(listener)
 
+    def gap_told(self, reason: str) -> None:
+        self._metrics.listener_gaps.labels(reason).inc()
+
     def closed(self, listener: Listener, reason: Close) -> None:
         self._audience.discard(listener)
         self._metrics.listeners_dropped.labels(reason.label).inc()

@@ -121,6 +121,7 @@ class Listener:
     def take_gap(self, gone: HistoryGone) -> None:
         """The history asked for is gone: say so, and go on with a snapshot."""
         self.epoch, self.cursor, self.phase = self._hub.epoch, self._hub.head, Phase.SNAPSHOT
+        self._hub.gap_told(gone.reason)
         gap = wire.gap(after=gone.after, oldest=gone.oldest, reason=gone.reason, epoch=self.epoch)
         self._pace([wire.text_frame(gap)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +11,13 @@ import attrs
 
 from transport_trio.errors import JournalUnusable
 from transport_trio.journal.ballast import Ballast
-from transport_trio.journal.codec import Prepared
+from transport_trio.journal.codec import epoch_change
 from transport_trio.journal.failures import DiskFailed
 from transport_trio.journal.lock import FolderLock
 from transport_trio.journal.sqlite_file import open_file
 from transport_trio.journal.sqlite_pool import Reader, connect_readers
 from transport_trio.journal.sqlite_writer import Writer
+from transport_trio.journal.witness import Witness
 
 
 @attrs.frozen(kw_only=True)
@@ -24,15 +26,18 @@ class Files:
     writer: Writer
     readers: Sequence[Reader]
     ballast: Ballast
+    witness: Witness
+    lost: tuple[str, int] | None = None  # the epoch and id that this journal had reached before it was put back
 
     def close(self) -> None:
         """Close what writes, then let others in. The readers are closed by their pool."""
         self.writer.close()
+        self.witness.close()
         self.lock.release()
 
 
-def open_files(folder: Path, new_epoch: Prepared | None) -> Files:
-    """The folder's files, made if there are none.
+def open_files(folder: Path, *, new_epoch: bool = False) -> Files:
+    """The folder's files, made if there are none. A journal that was rolled back begins a new epoch.
 
     Raises:
         JournalUnusable: one line that says what is wrong and what to do; nothing has been overwritten.
@@ -49,14 +54,17 @@ def open_files(folder: Path, new_epoch: Prepared | None) -> Files:
         ballast = Ballast(folder)
         ballast.free_if_full()
         path = open_file(folder)
+        witness = Witness(folder)
+        undo.callback(witness.close)
         try:
-            writer = Writer(path)
+            writer = Writer(path, witness)
             undo.callback(writer.close)
-            if new_epoch is not None:
-                writer.write([new_epoch])
+            lost = witness.contradicts(writer.epoch, writer.last_id)
+            if new_epoch or lost is not None:
+                writer.write([epoch_change(str(uuid.uuid4()))])
             readers = connect_readers(path)
         except DiskFailed as failure:
             raise JournalUnusable(f"{path} cannot be used ({failure.detail}); see to its disk") from failure
         ballast.take()
         undo.pop_all()
-        return Files(lock=lock, writer=writer, readers=readers, ballast=ballast)
+        return Files(lock=lock, writer=writer, readers=readers, ballast=ballast, witness=witness, lost=lost)

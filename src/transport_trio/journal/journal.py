@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from transport_trio.journal.sqlite_pool import ReaderPool
 from transport_trio.metrics import Metrics
 from transport_trio.models import Check, IdempotencyRecord, RoomDebt, RoomIntent, Session
 from transport_trio.ports import Change, EventPage, EventQuery, OnCommit, SessionPage, SessionQuery, Snapshot
+
+log = logging.getLogger(__name__)
 
 # For what is still queued when the journal closes; a disk that has failed must not hold up a stop.
 CLOSE_S = 5.0
@@ -136,8 +139,12 @@ async def open_journal(
     Raises:
         JournalUnusable: one line that says what is wrong and what to do; nothing has been overwritten.
     """
-    epoch = str(uuid.uuid4()) if new_epoch else None
-    async with _open_disk(folder, epoch) as (files, pool):
+    async with _open_disk(folder, new_epoch) as (files, pool):
+        rollbacks = metrics.journal_rollbacks.labels("witness")
+        if files.lost is not None:
+            rollbacks.inc()
+            told = {"head": files.writer.last_id, "known_epoch": files.lost[0], "known_id": files.lost[1]}
+            log.error("journal was rolled back", extra=told)
         condition = Condition(
             max_bytes=max_mib * MIB, used_bytes=files.writer.size.used, ballast_freed=not files.ballast.is_held
         )
@@ -157,7 +164,7 @@ async def open_journal(
             nursery.start_soon(commits.run, name="journal commits")
             nursery.start_soon(housekeeping.run, name="journal housekeeping")
             try:
-                yield SqliteJournal(epoch or files.writer.epoch, commits, pool, condition, housekeeping)
+                yield SqliteJournal(files.writer.epoch, commits, pool, condition, housekeeping)
             finally:
                 housekeeping.stop()
                 commits.close()
@@ -165,8 +172,8 @@ async def open_journal(
 
 
 @asynccontextmanager
-async def _open_disk(folder: Path, new_epoch: str | None) -> AsyncIterator[tuple[Files, ReaderPool]]:
-    files = await trio.to_thread.run_sync(open_files, folder, codec.epoch_change(new_epoch) if new_epoch else None)
+async def _open_disk(folder: Path, new_epoch: bool) -> AsyncIterator[tuple[Files, ReaderPool]]:
+    files = await trio.to_thread.run_sync(partial(open_files, folder, new_epoch=new_epoch))
     pool = ReaderPool(files.readers)
     try:
         yield files, pool

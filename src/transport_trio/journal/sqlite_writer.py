@@ -14,6 +14,7 @@ from transport_trio.events import RecordedEvent
 from transport_trio.journal.codec import Prepared, Step, micros
 from transport_trio.journal.sqlite_errors import disk_errors
 from transport_trio.journal.sqlite_file import BUSY_MS, connect_writer
+from transport_trio.journal.witness import Witness
 from transport_trio.models import Session
 from transport_trio.wire.out import number
 
@@ -58,9 +59,10 @@ class Size:
 
 
 class Writer:
-    """`last_id` and `size` are as of the last transaction that was committed."""
+    """`epoch`, `last_id` and `size` are as of the last transaction that was committed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, witness: Witness) -> None:
+        self._witness = witness
         self._log = path.with_name(f"{path.name}-wal")
         with disk_errors(), ExitStack() as undo:
             self._db = undo.enter_context(closing(connect_writer(path)))
@@ -72,6 +74,9 @@ class Writer:
 
     def write(self, group: Sequence[Prepared]) -> list[Outcome]:
         """Commit the group durably; what happened to each change, in order. If this raises, nothing did."""
+        epoch = _new_epoch(group)
+        if epoch is not None:
+            self._witness.forget()
         with self._transaction():
             last_id = self._stored_last_id()
             outcomes: list[Outcome] = []
@@ -83,7 +88,8 @@ class Writer:
                 else:
                     outcomes.append(events)
                     last_id += len(events)
-        self.last_id = last_id
+        self.epoch, self.last_id = epoch or self.epoch, last_id
+        self._witness.remember(self.epoch, self.last_id)
         return outcomes
 
     def prune_events(self, *, before_us: int, through: int, limit: int) -> int:
@@ -202,3 +208,8 @@ class Writer:
             return self._log.stat().st_size
         except OSError:
             return 0  # no write since the last checkpoint
+
+
+def _new_epoch(group: Sequence[Prepared]) -> str | None:
+    begun = [str(values[0]) for change in group for step, values in change.steps if step is Step.NEW_EPOCH]
+    return begun[-1] if begun else None
