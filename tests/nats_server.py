@@ -53,7 +53,8 @@ class NatsServer:
         listen = {"listen": f"127.0.0.1:{self.port}", "ports_file_dir": str(self._folder)}
         config = self._folder / "test.conf"
         config.write_text(json.dumps(listen | self._config, ensure_ascii=False))
-        command = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), find_program(), "-c", str(config)]
+        leashed = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(self._folder / "pid")]
+        command = [*leashed, find_program(), "-c", str(config)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_S

@@ -16,7 +16,7 @@ import pytest
 import trio
 from bus_rig import LIMIT_S, PATIENT, Writer, until, until_away, until_ready
 
-from transport_trio.bus import home, open_embedded_nats, open_nats
+from transport_trio.bus import home, leash, open_embedded_nats, open_nats
 from transport_trio.bus.home import Home, command_from_ps, find_program
 from transport_trio.errors import BusBinaryMissing, BusStartFailed
 from transport_trio.metrics import Metrics
@@ -151,13 +151,21 @@ async def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         await until(lambda: not lives(pid))
 
 
+def leashed(folder: Path, parent: int | None = None) -> list[str]:
+    """How a server is started. We are the parent, and do not die."""
+    return [sys.executable, leash.__file__, str(parent or os.getpid()), str(folder / "server.pid")]
+
+
+def config_of(folder: Path) -> str:
+    return str(folder / "server.conf")
+
+
 @asynccontextmanager
 async def orphan(folder: Path) -> AsyncIterator[int]:
     """A server of an earlier service on this folder, whose end nobody has seen."""
-    left = Home(folder)
-    left.configure(0)
+    Home(folder).configure(0)
     pidfile = folder / "server.pid"
-    with running(find_program(), "-c", str(left.config)) as server:
+    with running(*leashed(folder), find_program(), "-c", config_of(folder)) as server:
         await until(lambda: pidfile.exists() and pidfile.read_text() == str(server.pid))
         yield server.pid
 
@@ -173,15 +181,69 @@ async def test_server_of_an_earlier_run_is_ended_first(
     assert "ending the nats-server of an earlier run" in caplog.text
 
 
-async def test_server_of_an_earlier_run_that_does_not_stop_is_killed(
-    tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(home, "LOOKS", 4)
+async def test_server_of_an_earlier_run_that_stands_still_is_ended_in_order(tmp_path: Path, metrics: Metrics) -> None:
     with trio.fail_after(LIMIT_S):
         async with orphan(tmp_path) as old:
             os.kill(old, signal.SIGSTOP)
             async with open_embedded_nats(tmp_path, 0, metrics=metrics):
                 assert not lives(old)
+
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+
+
+async def test_server_of_an_earlier_run_that_does_not_stop_is_killed(
+    tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "LOOKS", 4)
+    with trio.fail_after(LIMIT_S), running(*leashed(tmp_path), sys.executable, "-c", DEAF, config_of(tmp_path)) as old:
+        assert old.stdout is not None
+        assert await trio.to_thread.run_sync(old.stdout.readline) == "deaf\n"
+        async with open_embedded_nats(tmp_path, 0, metrics=metrics):
+            assert not lives(old.pid)
+
+
+async def test_what_holds_the_folder_and_is_no_server_of_ours_is_told_and_left_alone(
+    tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number may mean another process here: it was given in another container."""
+    monkeypatch.setattr(home, "LOOKS", 4)
+    with trio.fail_after(LIMIT_S), running(*leashed(tmp_path), sys.executable, "-c", DEAF) as other:
+        assert other.stdout is not None
+        await trio.to_thread.run_sync(other.stdout.readline)
+        with pytest.raises(BusStartFailed, match="still serves"):
+            async with open_embedded_nats(tmp_path, 0, metrics=metrics):
+                pass
+        assert lives(other.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_second_server_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
+    """Whatever became of those who started them: two servers on one store ruin it."""
+    async with orphan(tmp_path) as first:
+        with trio.fail_after(LIMIT_S), running(*leashed(tmp_path), find_program(), "-c", config_of(tmp_path)) as second:
+            await until(lambda: waits_for_lock(second.pid))
+            assert pid_of(tmp_path) == first
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: pid_of(tmp_path) == second.pid)
+            assert lives(second.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_server_whose_parent_died_while_it_waited_does_not_start(tmp_path: Path) -> None:
+    """Where the kernel tells nobody of a parent's end, only the one who waited can look."""
+    async with orphan(tmp_path) as first:
+        waiting = [*leashed(tmp_path, parent=1), sys.executable, "-c", "print('started')", config_of(tmp_path)]
+        with trio.fail_after(LIMIT_S), running(*waiting) as second:
+            await until(lambda: waits_for_lock(second.pid))
+            os.kill(first, signal.SIGKILL)
+            assert second.stdout is not None
+            assert await trio.to_thread.run_sync(second.stdout.read) == ""
+
+
+def waits_for_lock(pid: int) -> bool:
+    """Whether the kernel has it in the queue for a file lock."""
+    return any("->" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 @pytest.mark.parametrize("recorded", ["{pid}", "no number", "", "99999999"])

@@ -30,18 +30,19 @@ RESTARTS = RestartPolicy(max_restarts=1000, period_s=60.0, base_delay_s=0.5, max
 
 _LINE = re.compile(r"\[\d+\] (?:\S+ \S+ )?\[(?P<level>[A-Z]{3})\] (?P<text>.*)")
 _LISTENING = re.compile(r"Listening for client connections on \S+:(?P<port>\d+)")
+_LEASH = (sys.executable, "-I", "-S", leash.__file__)
 _LEVELS = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.ERROR}
 
 
 class _Child:
     """A running server and its log."""
 
-    def __init__(self, program: str, config: Path) -> None:
+    def __init__(self, program: str, home: Home) -> None:
         read_end, write_end = os.pipe()
         try:
             # Not in a worker thread, as Trio would: the kernel takes the end of the thread for that of the parent.
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), program, "-c", str(config)],
+                [*_LEASH, str(os.getpid()), str(home.pidfile), program, "-c", str(home.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=write_end,
@@ -119,8 +120,9 @@ class _Server:
 
     async def start(self) -> str:
         """Start it and return its URL; from the second time on it has the port of the first."""
+        await self._home.end_orphan()
         self._home.configure(self._port)
-        child = self._child = _Child(self._program, self._home.config)
+        child = self._child = _Child(self._program, self._home)
         try:
             self._port = await child.ready()
         except BusStartFailed as exc:
@@ -163,7 +165,6 @@ async def open_embedded_nats(
     """
     home = Home(folder)
     with home.locked():
-        await home.end_orphan()
         server = _Server(home, port, stop_s)
         try:
             url = await server.start()

@@ -52,14 +52,13 @@ class Home:
             raise BusStartFailed(f"the folder of the embedded NATS cannot be made: {exc}") from exc
         self._folder = folder.resolve()
         self.config = self._folder / "server.conf"
-        self._pidfile = self._folder / "server.pid"
+        self.pidfile = self._folder / "server.pid"  # locked by the server for as long as it lives
 
     def configure(self, port: int) -> None:
         """Write the configuration; port 0 is a free one."""
         settings = {
             "listen": f"127.0.0.1:{port or -1}",
             "server_name": "transport_trio",
-            "pid_file": str(self._pidfile),
             "logtime": False,
             # Each message is on the disk before its ack, as each event is in the journal before anybody is told.
             "jetstream": {"store_dir": str(self._folder / "store"), "sync_interval": "always"},
@@ -87,28 +86,42 @@ class Home:
         Raises:
             BusStartFailed: it does not die.
         """
-        pid = await self._orphan()
-        if pid is None:
+        if not self._is_served():
             return
-        log.warning("ending the nats-server of an earlier run", extra={"pid": pid})
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-            if await self._gone():
+            pid = await self._server()
+            if pid is not None:
+                log.warning("ending the nats-server of an earlier run", extra={"pid": pid, "signal": int(number)})
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                    os.kill(pid, signal.SIGCONT)  # one that stands still hears nothing else but a kill
+            if await self._is_free():
                 return
-        raise BusStartFailed(f"process {pid} still serves {self._folder} and does not end")
+        raise BusStartFailed(f"process {pid or '(unknown)'} still serves {self._folder} and does not end")
 
-    async def _gone(self) -> bool:
+    async def _is_free(self) -> bool:
+        """Whether the server ends within some seconds."""
         for _ in range(LOOKS):
-            if await self._orphan() is None:
+            if not self._is_served():
                 return True
             await trio.sleep(LOOK_S)
         return False
 
-    async def _orphan(self) -> int | None:
-        """The recorded process, if it lives and really is our server: numbers are used again."""
+    def _is_served(self) -> bool:
+        """Whether a server lives: it holds the lock until its very end."""
         try:
-            pid = int(self._pidfile.read_text())
+            with self.pidfile.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    async def _server(self) -> int | None:
+        """The recorded process, if it really is our server: in another container the number means another one."""
+        try:
+            pid = int(self.pidfile.read_text())
         except (OSError, ValueError):
             return None
         return pid if str(self.config) in await _command_of(pid) else None
