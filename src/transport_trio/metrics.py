@@ -50,6 +50,7 @@ class Metrics:
     commit_seconds: Histogram
     commit_group: Histogram
     commit_failures: Counter
+    journal_writable: Gauge
     journal_bytes: Gauge
     events_pruned: Counter
     journal_rollbacks: Counter
@@ -60,6 +61,7 @@ class Metrics:
     bus_messages_refused: Counter
     bus_away: Gauge
     clock_jumps: Counter
+    tasks: Gauge
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Metrics:
@@ -124,6 +126,9 @@ class Metrics:
                 buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
             ),
             commit_failures=counter("transport_journal_commit_failures", "Commits that failed.", "reason"),
+            journal_writable=gauge(
+                "transport_journal_writable", "1 while the journal takes everything; 0 while no session can begin."
+            ),
             journal_bytes=gauge("transport_journal_bytes", "Size of the journal on disk."),
             events_pruned=counter("transport_journal_events_pruned", "Events removed because of their age."),
             journal_rollbacks=counter(
@@ -146,6 +151,7 @@ class Metrics:
                 "transport_bus_away", "1 while NATS or its stream cannot be used; 0 otherwise and without a bus."
             ),
             clock_jumps=counter("transport_clock_jumps", "Jumps of the wall clock after which timers were set anew."),
+            tasks=gauge("transport_tasks", "Trio tasks alive: some for each live session, listener and request."),
         )
 
     def watch(self, gauge: Gauge, read: Callable[[], float]) -> None:

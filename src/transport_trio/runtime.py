@@ -81,6 +81,7 @@ async def _serve_until(
     stop: trio.Event, settings: Settings, *, new_epoch: bool, on_ready: Callable[[Ready], None]
 ) -> None:
     metrics = Metrics.create(CollectorRegistry())
+    metrics.watch(metrics.tasks, lambda: trio.lowlevel.current_statistics().tasks_living)
     clock = SystemClock(on_jump=metrics.clock_jumps.inc)
     state = _State()
     async with AsyncExitStack() as stack:

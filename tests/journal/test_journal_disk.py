@@ -91,6 +91,8 @@ async def test_on_a_full_disk_sessions_can_end_but_not_begin(disk: SmallDisk) ->
                 await journal.commit(change)
         health = journal.health()
         assert (health.status, health.message) == (CheckStatus.FAILED, "the journal's disk is full")
+        # Nothing fails any more, so a count of failures would not show it.
+        assert box.metric("transport_journal_writable") == 0
         assert not (disk.folder / "ballast").exists()
 
 
@@ -103,6 +105,7 @@ async def test_when_there_is_space_the_ballast_comes_back_and_sessions_begin(dis
             await journal.commit(begins(2))
         disk.empty()
         await until_healthy(journal)
+        assert box.metric("transport_journal_writable") == 1
         await journal.commit(begins(2))
         assert Ballast(disk.folder).is_held
 

@@ -121,6 +121,26 @@ async def test_one_session_from_its_creation_to_its_cleanup(daily_sandbox: Sandb
         assert "pending_messages 0.0" in await metrics(service)
 
 
+async def test_the_tasks_of_a_session_are_counted_and_end_with_it(daily_sandbox: SandboxHandle, tmp_path: Path) -> None:
+    """A task that outlives its session would be seen nowhere else before memory runs out."""
+    async with service_process(tmp_path, **settings_for(daily_sandbox)) as service:
+        before = await tasks(service)
+        session = await create(service)
+        assert await tasks(service) >= before + 3  # the owner, its poller and its timers
+        await end(service, session["session_id"])
+
+        async def as_before() -> bool:
+            return await tasks(service) <= before
+
+        await until(as_before)
+
+
+async def tasks(service: Service) -> float:
+    return next(
+        float(line.split()[1]) for line in (await metrics(service)).splitlines() if line.startswith("transport_tasks ")
+    )
+
+
 async def metrics(service: Service) -> str:
     async with httpx.AsyncClient(base_url=service.url, timeout=WAIT_S) as client:
         return (await client.get("/metrics")).text

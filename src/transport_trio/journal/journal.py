@@ -19,7 +19,7 @@ from transport_trio.journal.files import Files, open_files
 from transport_trio.journal.housekeeping import TIDY_EVERY_S, Housekeeping, Retention
 from transport_trio.journal.sqlite_pool import ReaderPool
 from transport_trio.metrics import Metrics
-from transport_trio.models import Check, IdempotencyRecord, RoomDebt, RoomIntent, Session
+from transport_trio.models import Check, CheckStatus, IdempotencyRecord, RoomDebt, RoomIntent, Session
 from transport_trio.ports import Change, EventPage, EventQuery, OnCommit, SessionPage, SessionQuery, Snapshot
 
 log = logging.getLogger(__name__)
@@ -148,6 +148,7 @@ async def open_journal(
         condition = Condition(
             max_bytes=max_mib * MIB, used_bytes=files.writer.size.used, ballast_freed=not files.ballast.is_held
         )
+        metrics.watch(metrics.journal_writable, lambda: condition.check().status is CheckStatus.OK)
         commits = CommitLoop(files.writer, files.ballast, condition, metrics)
         housekeeping = Housekeeping(
             commits=commits,
