@@ -46,12 +46,22 @@ class Caller:
     async def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """One request, asked once: its answer, or None when there was none."""
         try:
-            answer = await self._http.request(method, path, json=body, headers=headers)
+            answer = await self.send(method, path, body, headers)
         except httpx.HTTPError:
             self.answers[0] += 1
             return None
         self.answers[answer.status_code] += 1
         return answer
+
+    async def send(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """Likewise, for those who want to know why there was no answer.
+
+        Raises:
+            httpx.HTTPError.
+        """
+        return await self._http.request(method, path, json=body, headers=headers)
 
     async def create(self, body: dict[str, Any] | None = None, key: str | None = None) -> dict[str, Any]:
         """Create a session, asking with one key until the answer is 201."""

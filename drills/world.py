@@ -39,6 +39,10 @@ class Program:
         self._process: trio.Process | None = None
         self._begin = 0  # where in the log the present process began
 
+    def through(self, command: list[str]) -> None:
+        """Have another program start it from now on; that one must become it, so that the pid is the same."""
+        self._command = [*command, *self._command]
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -77,9 +81,14 @@ class Program:
             return log.read()
 
     async def end(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal and wait for the end; the exit code, minus the signal's number where it was killed."""
+        """Send the signal and wait for the end; the exit code as `ended` gives it."""
         assert self._process is not None
         self._process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for the end; the exit code, minus the signal's number where it was killed."""
+        assert self._process is not None
         with trio.fail_after(STOP_S):
             return await self._process.wait()
 
