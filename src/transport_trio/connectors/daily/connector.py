@@ -178,7 +178,7 @@ async def open_daily(
     if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         raise SettingsError("DAILY_API_KEY: (hidden) must be printable ASCII characters without blanks")
     async with open_exchange(
-        api_key=api_key, api_url=api_url, timeout_s=timeout_s, connections_max=SLOTS * len(OPERATIONS)
+        api_key=api_key, api_url=api_url, timeout_s=timeout_s, operations=OPERATIONS, slots=SLOTS
     ) as exchange:
         client = DailyClient(
             exchange=exchange, health=Health(PROVIDER), metrics=metrics, limits=rate_limits, secret=api_key

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +27,7 @@ SENDING = "send_request_headers.started"
 
 @attrs.frozen
 class Exchange:
-    http: httpx.AsyncClient
+    pools: Mapping[str, httpx.AsyncClient]  # by purpose
     timeout_s: float
 
     async def ask(self, op: Operation, path: str, body: dict[str, Any] | None, params: dict[str, str] | None) -> Answer:
@@ -42,11 +44,12 @@ class Exchange:
             nonlocal sent
             sent = sent or name.endswith(SENDING)
 
-        request = self.http.build_request(op.method, path, json=body, params=params, extensions={"trace": on_event})
+        http = self.pools[op.purpose]
+        request = http.build_request(op.method, path, json=body, params=params, extensions={"trace": on_event})
         request.stream = _Body(request.content)
         try:
             with trio.fail_after(self.timeout_s):
-                async with aclosing(await self.http.send(request, stream=True)) as response:
+                async with aclosing(await http.send(request, stream=True)) as response:
                     return await _receive(op, response)
         except (trio.TooSlowError, httpx.TimeoutException) as exc:
             raise self._late(op, sent=sent) from exc
@@ -104,10 +107,24 @@ class _Body(httpx.AsyncByteStream):
 
 @asynccontextmanager
 async def open_exchange(
-    *, api_key: str, api_url: str, timeout_s: float, connections_max: int
+    *, api_key: str, api_url: str, timeout_s: float, operations: Sequence[Operation], slots: int
 ) -> AsyncIterator[Exchange]:
-    """A pool of connections that closes with the block."""
-    async with httpx.AsyncClient(
+    """Connections for up to `slots` requests of each operation at once; they close with the block.
+
+    Each purpose has a pool of its own: httpcore looks at every pair of idle connections in a pool with each request.
+    """
+    purposes = Counter(op.purpose for op in operations)
+    tls = httpx.create_ssl_context(trust_env=False)
+    async with AsyncExitStack() as stack:
+        pools = {
+            purpose: await stack.enter_async_context(_pool(api_key, api_url, timeout_s, tls, count * slots))
+            for purpose, count in purposes.items()
+        }
+        yield Exchange(pools, timeout_s)
+
+
+def _pool(api_key: str, api_url: str, timeout_s: float, tls: ssl.SSLContext, connections_max: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
         base_url=api_url,
         headers={
             "Authorization": f"Bearer {api_key}",
@@ -116,6 +133,7 @@ async def open_exchange(
             "Accept-Encoding": "identity",
             "User-Agent": f"transport-trio/{__version__}",
         },
+        verify=tls,
         # Half for the connection and half for TLS: when the limit around all of it strikes in the middle of a
         # handshake, httpcore leaves the socket to the garbage collector.
         timeout=httpx.Timeout(timeout_s, connect=timeout_s / 2),
@@ -126,5 +144,4 @@ async def open_exchange(
         ),
         # A ~/.netrc would replace our key; proxies that somebody set for another program would see it.
         trust_env=False,
-    ) as http:
-        yield Exchange(http, timeout_s)
+    )

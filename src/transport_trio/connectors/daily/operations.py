@@ -26,6 +26,8 @@ NO_LIMITS = DailyLimits(default=Limit(count=1000, period_s=0.01), slow=Limit(cou
 class Operation:
     """One kind of request. `name` is its metric label, `path` a template with the room's name in it.
 
+    Requests of one `purpose` follow each other and share connections.
+
     `repeatable`: a request that may already have taken effect can be sent again without harm.
     `of_room`: a 404 says that there is no such room.
     """
@@ -33,6 +35,7 @@ class Operation:
     name: str
     method: str
     path: str
+    purpose: str = "making"
     tier: str = "default"
     repeatable: bool = True
     of_room: bool = False
@@ -40,14 +43,20 @@ class Operation:
 
 CHECK = Operation(name="check", method="GET", path="/")
 CREATE_ROOM = Operation(name="create_room", method="POST", path="/rooms", repeatable=False)
-FIND_ROOM = Operation(name="find_room", method="GET", path="/rooms/{room}", of_room=True)
+FIND_ROOM = Operation(name="find_room", method="GET", path="/rooms/{room}", purpose="cleaning", of_room=True)
 # Daily's documents disagree about this one's tier; the stricter reading harms nobody, deletions can wait.
 # It names a room by its name alone: after a lost answer, a repeat could hit the next room of that name.
 DELETE_ROOM = Operation(
-    name="delete_room", method="DELETE", path="/rooms/{room}", tier="slow", repeatable=False, of_room=True
+    name="delete_room",
+    method="DELETE",
+    path="/rooms/{room}",
+    purpose="cleaning",
+    tier="slow",
+    repeatable=False,
+    of_room=True,
 )
 # A token is a signed text that Daily does not keep: minting a second one leaves nothing behind.
 CREATE_TOKEN = Operation(name="create_token", method="POST", path="/meeting-tokens")
-PRESENCE = Operation(name="presence", method="GET", path="/rooms/{room}/presence", of_room=True)
+PRESENCE = Operation(name="presence", method="GET", path="/rooms/{room}/presence", purpose="looking", of_room=True)
 
 OPERATIONS = (CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE)
