@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -103,6 +104,29 @@ async def test_leaving_does_not_wait_for_a_frozen_server(asyncio_loop: None, own
                     nursery.start_soon(expect_unavailable, partial(Writer(bus).write, body=b"x" * 500_000), "lost|not")
                 await trio.testing.wait_all_tasks_blocked(0.05)
             nursery.cancel_scope.cancel(reason="the bus is closed")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_connection_that_the_library_gives_up_by_itself_is_cut_off_too(
+    asyncio_loop: None, own_server: NatsServer
+) -> None:
+    """It waits for ever to send what is left to a server that reads nothing; socket and megabytes would stay."""
+    settings = attrs.evolve(PATIENT, link=LinkSettings(ack_s=3600, ping_s=0.05, close_s=0.1))
+    with trio.fail_after(LIMIT_S):
+        before = open_sockets()
+        async with open_nats(own_server.url, settings=settings) as bus, trio.open_nursery() as nursery:
+            await until_ready(bus)
+            own_server.freeze()
+            for _ in range(64):
+                nursery.start_soon(expect_unavailable, partial(Writer(bus).write, body=b"x" * 500_000), "lost|not")
+            await until_away(bus)
+            nursery.cancel_scope.cancel(reason="the library has given it up")
+        await until(lambda: open_sockets() <= before)
+
+
+def open_sockets() -> int:
+    files = (fd.readlink() for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
+    return sum(str(file).startswith("socket:") for file in files)
 
 
 async def test_server_without_jetstream_is_named(asyncio_loop: None, tmp_path: Path) -> None:
