@@ -19,7 +19,14 @@ from drills.report import Report, dump, shown
 ROOT = Path(__file__).parents[1]
 RESULT = "result.json"
 # Longest first, so that those that run side by side end together.
-NAMES = ("kill_anytime", "disk_full", "kill_between")
+NAMES = (
+    "kill_anytime",
+    "nats_outages",
+    "disk_full",
+    "kill_between",
+    "embedded_kill",
+    "journal_rollback",
+)
 # Those that use every processor, or whose figures are worth nothing beside others.
 ALONE = frozenset({"kill_anytime"})
 BESIDE = 3  # at a time: the others mostly wait

@@ -17,7 +17,7 @@ import httpx
 import nats
 import nats.errors
 import trio
-from nats.js.client import JetStreamContext
+from nats.aio.client import Client
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.trio.client import connect
 
@@ -122,6 +122,8 @@ class Follower:
     heard_at: list[float] = attrs.field(factory=list)  # Trio's clock
     gaps: list[dict[str, Any]] = attrs.field(factory=list)
     snapshots: int = 0
+    shown: list[dict[str, Any]] = attrs.field(factory=list)  # sessions in snapshots
+    resumed: list[tuple[int, int]] = attrs.field(factory=list)  # a snapshot's last id, and how much was heard before
     connections: int = 0
     codes: Counter[int] = attrs.field(factory=Counter)
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -162,6 +164,8 @@ class Follower:
                 self.epoch = message.get("epoch", self.epoch)
             case "snapshot":
                 self.snapshots += 1
+                self.shown += message["sessions"]
+                self.resumed.append((message["last_event_id"], len(self.heard)))
                 self.after = message["last_event_id"]
             case "ping":
                 self.after = message["last_event_id"]
@@ -181,23 +185,30 @@ class Consumer:
     taken: list[Stored] = attrs.field(factory=list)
     _over: threading.Event = attrs.field(factory=threading.Event)
 
+    def first_deliveries(self) -> list[Stored]:
+        """JetStream may hand a message out again when its ack was slow; by its place in the stream it is the same."""
+        return list({message.seq: message for message in self.taken}.values())
+
+    async def has_taken(self, count: int) -> bool:
+        """Whether it has had so many messages of the stream."""
+        return len(self.first_deliveries()) >= count
+
     async def _run(self) -> None:  # asyncio flavour, as all that follows
         while not self._over.is_set():
             try:
-                client = await nats.connect(
-                    self.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=_quiet
-                )
+                # Left to itself it would try for ever, also when the drill is over.
+                client = await nats.connect(self.url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_quiet)
             except (OSError, nats.errors.Error):
                 await asyncio.sleep(0.2)
                 continue
             try:
-                await self._take(client.jetstream())
+                await self._take(client)
             finally:
                 await client.close()
 
-    async def _take(self, jetstream: JetStreamContext) -> None:
-        subscription = None
-        while not self._over.is_set():
+    async def _take(self, client: Client) -> None:
+        jetstream, subscription = client.jetstream(), None
+        while not self._over.is_set() and not client.is_closed:
             try:
                 if subscription is None:
                     subscription = await jetstream.pull_subscribe("transport.events.>", durable="drill", stream=STREAM)

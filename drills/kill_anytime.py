@@ -82,7 +82,7 @@ async def _lane(report: Report, folder: Path, kills: int, chance: random.Random)
                 report.holds("no listener was told of a gap", not whole.gaps and not some.gaps)
                 check_stored(report, "the stream", await Onlooker(world.nats.url).stored(), events)
                 await until(partial(_has_taken, consumer.taken, len(events)), QUIET_S)
-                check_stored(report, "a durable consumer", _first_deliveries(consumer.taken), events)
+                check_stored(report, "a durable consumer", consumer.first_deliveries(), events)
                 listeners.cancel_scope.cancel()
     report.count("sessions answered with 201", len(lane.answered))
     report.count("of these by a repeat with its key", caller.replayed)
@@ -206,8 +206,3 @@ async def _is_empty(ask: Callable[[], Awaitable[list[str]]]) -> bool:
 
 async def _has_taken(taken: list[Any], count: int) -> bool:
     return len({message.seq for message in taken}) >= count
-
-
-def _first_deliveries(taken: list[Any]) -> list[Any]:
-    """JetStream may hand a message out again when its ack was slow; by its place in the stream it is the same."""
-    return list({message.seq: message for message in taken}.values())

@@ -53,19 +53,19 @@ class Program:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    async def launch(self) -> None:
-        """Start it and return at once."""
+    async def launch(self, *args: str) -> None:
+        """Start it, with further arguments, and return at once."""
         kept = {name: value for name, value in os.environ.items() if name in KEPT}
         with self.log.open("ab") as log:
             self._begin = log.tell()
             self._process = await trio.lowlevel.open_process(
-                self._command, env={**kept, **self.environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._command, *args], env={**kept, **self.environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.starts += 1
 
-    async def start(self) -> None:
-        """Start it and return when it answers."""
-        await self.launch()
+    async def start(self, *args: str) -> None:
+        """Start it, with further arguments, and return when it answers."""
+        await self.launch(*args)
         await self.ready()
 
     async def ready(self) -> None:

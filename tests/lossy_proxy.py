@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager, suppress
 import attrs
 import trio
 
-from nats_server import Place
+from nats_server import NatsServer, Place
 
+ACK = b'{"stream":'  # how the answer to a publish begins, and no other
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -20,6 +21,8 @@ class _Wire:
     client: trio.SocketStream
     server: trio.SocketStream
     deaf: bool = False
+    losing_acks: bool = False
+    acks_lost: int = 0
     holding: bool = False
     held: list[bytes] = attrs.field(factory=list)
     released: trio.Event = attrs.field(factory=trio.Event)
@@ -48,9 +51,12 @@ class _Wire:
     async def _answers(self) -> None:
         with suppress(*GONE):
             while data := await self.server.receive_some():
-                if not self.deaf:
-                    with suppress(*GONE):
-                        await self.client.send_all(data)
+                self.deaf = self.deaf or (self.losing_acks and ACK in data)
+                if self.deaf:
+                    self.acks_lost += data.count(ACK)
+                    continue
+                with suppress(*GONE):
+                    await self.client.send_all(data)
         await self.client.aclose()
 
     async def release(self) -> None:
@@ -63,11 +69,23 @@ class _Wire:
 class LossyProxy:
     """Forwards to a server. Made by `open_lossy_proxy`."""
 
-    def __init__(self, place: Place, url: str) -> None:
+    def __init__(self, place: Place | NatsServer, url: str) -> None:
         self._port = place.port
         self.url = url
         self._wires: list[_Wire] = []
-        self._refusing = self._deaf = False
+        self._refusing = self._deaf = self._losing_acks = False
+        self._acks_lost = 0  # of connections that have ended
+
+    @property
+    def acks_lost(self) -> int:
+        """How many acknowledgements have gone nowhere."""
+        return self._acks_lost + sum(wire.acks_lost for wire in self._wires)
+
+    def lose_acks(self) -> None:
+        """Each connection, the next ones too, loses everything from its first acknowledgement on."""
+        self._losing_acks = True
+        for wire in self._wires:
+            wire.losing_acks = True
 
     def lose_answers(self) -> None:
         """What the server says goes nowhere from now on; what it is told arrives."""
@@ -107,28 +125,31 @@ class LossyProxy:
         self._refusing = True
 
     def heal(self) -> None:
-        """New connections have no faults."""
-        self._refusing = self._deaf = False
+        """New connections have no faults; those that have lost answers go on losing them."""
+        self._refusing = self._deaf = self._losing_acks = False
+        for wire in self._wires:
+            wire.losing_acks = False
 
     async def handle(self, client: trio.SocketStream) -> None:
         if self._refusing:
             return
         with suppress(OSError):
             async with await trio.open_tcp_stream("127.0.0.1", self._port) as server:
-                wire = _Wire(client, server, deaf=self._deaf)
+                wire = _Wire(client, server, deaf=self._deaf, losing_acks=self._losing_acks)
                 self._wires.append(wire)
                 try:
                     await wire.run()
                 finally:
                     self._wires.remove(wire)
+                    self._acks_lost += wire.acks_lost
                     wire.closed.set()
 
 
 @asynccontextmanager
-async def open_lossy_proxy(place: Place) -> AsyncIterator[LossyProxy]:
+async def open_lossy_proxy(place: Place | NatsServer) -> AsyncIterator[LossyProxy]:
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         proxy = LossyProxy(place, place.url_through(listener.socket.getsockname()[1]))
         nursery.start_soon(trio.serve_listeners, proxy.handle, [listener])
         yield proxy
-        nursery.cancel_scope.cancel(reason="the test is over")
+        nursery.cancel_scope.cancel(reason="nobody needs the proxy any more")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,7 +44,15 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        return self.url_through(self.port)
+
+    def url_through(self, port: int) -> str:
+        return f"nats://127.0.0.1:{port}"
+
+    def wipe(self) -> None:
+        """Delete its store, as if its disk were new; it must not run."""
+        assert self._process is None
+        shutil.rmtree(self._folder / "store")
 
     def start(self) -> None:
         """Start it, on the same port each time, and return when it listens."""
