@@ -35,6 +35,8 @@ class Metrics:
 
     http_requests: Counter
     http_seconds: Histogram
+    http_refused: Counter
+    connections: Gauge
     provider_requests: Counter
     provider_seconds: Histogram
     provider_throttle_seconds: Counter
@@ -87,6 +89,10 @@ class Metrics:
             delivered_messages=counter("delivered_messages", "Events acknowledged by NATS."),
             http_requests=counter("transport_http_requests", "HTTP requests answered.", "method", "route", "status"),
             http_seconds=histogram("transport_http_seconds", "Time to answer a request.", "method", "route"),
+            http_refused=counter(
+                "transport_http_refused", "Connections that ended because of what their client did.", "reason"
+            ),
+            connections=gauge("transport_connections", "Connections open now, listeners included."),
             provider_requests=counter(
                 "transport_provider_requests",
                 "Requests sent to a provider.",

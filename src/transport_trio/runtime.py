@@ -28,7 +28,7 @@ from transport_trio.models import Check, CheckStatus
 from transport_trio.sessions import open_sessions
 from transport_trio.sessions.deps import Deps
 from transport_trio.settings import Settings
-from transport_trio.web import KeyRing, WebDeps, create_app, serve
+from transport_trio.web import KeyRing, WebDeps, create_app, fit_open_files, serve
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ async def run(
         TransportError: it cannot start, or cannot listen there; the message is for the operator.
     """
     stop = trio.Event()
+    settings = fit_open_files(settings)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop)
         await _serve_until(stop, settings, new_epoch=new_epoch, on_ready=on_ready)
@@ -122,7 +123,7 @@ async def _serve_until(
             )
         )
         async with trio.open_nursery() as http:
-            url = await http.start(partial(serve, app, settings, stop=stop))
+            url = await http.start(partial(serve, app, settings, metrics=metrics, stop=stop))
             log.info("service started", extra={"url": url, "epoch": journal.epoch})
             if not settings.api_keys:
                 log.warning("open to everybody who reaches the port: API_KEYS is not set", extra={"url": url})

@@ -224,6 +224,16 @@ class Settings:
         _number(16, 1048576, integer=True),
     )
 
+    connections_max: int = _setting(
+        25000,
+        "Connections at once; beyond, idle ones make room, and where none is idle newcomers are refused (503).",
+        _number(10, 1000000, integer=True),
+    )
+    # Longer than the 60 s after which load balancers commonly drop idle connections: they, not we, should be first.
+    keep_alive_s: float = _setting(75.0, "How long a connection may wait for its next request.", _number(0.1, 3600))
+    head_timeout_s: float = _setting(
+        10.0, "Longest wait for the end of a request's head, from its first byte (408).", _number(0.1, 300)
+    )
     body_timeout_s: float = _setting(10.0, "Longest wait for a request's body (408).", _number(0.1, 300))
     drain_s: float = _setting(
         10.0, "How long a stop may take for requests under way, then again for NATS.", _number(0, 300)

@@ -73,7 +73,7 @@ async def serving(journal: Any = None, **settings: Any) -> AsyncIterator[Served]
             tasks_before = trio.lowlevel.current_statistics().tasks_living
 
             async def run(*, task_status: trio.TaskStatus[str]) -> None:
-                await serve(_app(rig), rig.settings, stop=stop, task_status=task_status)
+                await serve(_app(rig), rig.settings, metrics=rig.metrics, stop=stop, task_status=task_status)
                 stopped.set()
 
             url = await nursery.start(run)

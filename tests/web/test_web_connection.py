@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,8 @@ from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 from trio.testing import wait_all_tasks_blocked
 from web_rig import GET, LAST_GET, POST, TEST_S, UPGRADE, Site, serving
 
-from transport_trio.web.connection import Connection, LastRequestCounts
+from transport_trio.web.connection import Connection, Patience, StrictConnection
+from transport_trio.web.refusals import Refused
 
 
 def test_hypercorn_is_the_one_that_the_connection_is_made_for() -> None:
@@ -71,6 +72,44 @@ async def test_what_is_not_http_1_gets_a_bare_status(site: Site, sent: bytes, st
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"server:" not in head.lower()
     assert body == b""
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"garbage\r\n\r\n", "not_http"),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000, "head_too_large"),
+        (b"GET /health HTTP/3.0\r\nHost: x\r\n\r\n", "not_supported"),
+        (b"GET /ws HTTP/1.1\r\n" + UPGRADE.replace(b"Version: 13", b"Version: 12"), "upgrade"),
+    ],
+)
+async def test_what_no_route_sees_is_counted_by_reason(site: Site, sent: bytes, reason: str) -> None:
+    await site.raw(sent)
+    assert site.count("transport_http_refused_total", reason=reason) == 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health HTTP/1.1\nHost: x\n\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nX: a\n\nGET /ready HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /sessions HTTP/1.1\r\nHost: x\r\nX: a\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /sessions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        b"\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_a_head_that_can_be_read_in_two_ways_is_refused(site: Site, sent: bytes) -> None:
+    """A proxy that ends lines elsewhere sees another request than we do, and lets through what it would not."""
+    answer = await site.raw(sent)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert site.count("transport_http_refused_total", reason="not_http") == 1
+
+
+async def test_a_body_may_hold_any_line_end(site: Site) -> None:
+    body = b'{"provider":\n "daily"}'
+    head = POST.partition(b"Content-Length")[0] + b"Connection: close\r\nContent-Length: 22\r\n\r\n"
+    assert (await site.raw(head + body)).startswith(b"HTTP/1.1 201 ")
 
 
 async def test_a_chunk_that_is_none_ends_the_connection_and_nothing_else(site: Site) -> None:
@@ -136,9 +175,28 @@ async def test_a_connection_is_closed_after_its_last_answer_however_often(site: 
         assert (await site.raw(LAST_GET)).startswith(b"HTTP/1.1 200 ")
 
 
+class Counted:
+    """Counts what a connection tells."""
+
+    def __init__(self) -> None:
+        self.reasons: list[Refused] = []
+        self.waiting: list[bool] = []
+
+    def refused(self, reason: Refused) -> None:
+        self.reasons.append(reason)
+
+    def waits(self, connection: Connection, *, begins: bool) -> None:
+        self.waiting.append(begins)
+
+
 @asynccontextmanager
 async def connected(
-    answer: Callable[..., Awaitable[None]], *, keep_alive_s: float = 60.0, stall_s: float = 60.0
+    answer: Callable[..., Awaitable[None]],
+    *,
+    keep_alive_s: float = 60.0,
+    stall_s: float = 60.0,
+    head_s: float = 60.0,
+    guard: Counted | None = None,
 ) -> AsyncIterator[tuple[trio.SocketStream, trio.Event]]:
     """A client of an ASGI app, and an event for when the server is done with the connection."""
     config = Config()
@@ -147,7 +205,8 @@ async def connected(
     done = trio.Event()
 
     async def handle(stream: trio.SocketStream) -> None:
-        await Connection(ASGIWrapper(answer), config, WorkerContext(None), stream, stall_s).run()
+        patience = Patience(stall_s=stall_s, head_s=head_s)
+        await Connection(ASGIWrapper(answer), config, WorkerContext(None), stream, guard or Counted(), patience).run()
         done.set()
 
     with trio.fail_after(TEST_S):
@@ -184,9 +243,41 @@ async def test_a_client_that_leaves_frees_its_connection_at_once() -> None:
 
 async def test_a_client_that_says_nothing_is_closed() -> None:
     async with connected(hello, keep_alive_s=0.05) as (client, done):
-        await client.send_all(GET[:-2])
         assert await client.receive_some() == b""
         await done.wait()
+
+
+@pytest.mark.parametrize("before", [b"", GET], ids=["first", "second"])
+async def test_a_head_that_drips_is_refused_when_its_time_is_over(before: bytes) -> None:
+    """A byte now and then is no life: the clock runs from the first one."""
+    guard = Counted()
+    async with connected(hello, keep_alive_s=3600, head_s=0.3, guard=guard) as (client, done):
+        await client.send_all(before + GET[:1])
+        began = trio.current_time()
+        with suppress(trio.BrokenResourceError):
+            for byte in GET[1:-1] * 1000:
+                await client.send_all(bytes([byte]))
+                await trio.sleep(0.01)
+                if done.is_set():
+                    break
+        assert 0.2 <= trio.current_time() - began < TEST_S / 2
+    assert guard.reasons == [Refused.HEAD_TOO_SLOW]
+    assert guard.waiting == [True, False] * (2 if before else 1)
+
+
+async def test_a_head_that_is_part_of_what_came_before_is_hurried_too() -> None:
+    async with connected(hello, keep_alive_s=3600, head_s=0.1) as (client, done):
+        await client.send_all(GET + GET[:-1])
+        received = b"".join([piece async for piece in client])
+        assert [line.split()[1] for line in received.split(b"\r\n") if b"HTTP/1.1 " in line] == [b"200", b"408"]
+        await done.wait()
+
+
+async def test_a_connection_is_not_hurried_before_it_has_begun_a_head() -> None:
+    async with connected(hello, keep_alive_s=3600, head_s=0.05) as (client, _):
+        await trio.sleep(0.2)
+        await client.send_all(LAST_GET)
+        assert (await client.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_client_that_asks_no_more_is_closed() -> None:
@@ -240,7 +331,7 @@ async def test_a_failure_of_the_connection_itself_is_contained(
     done = trio.Event()
 
     async def handle(stream: trio.SocketStream) -> None:
-        await Broken(ASGIWrapper(hello), Config(), WorkerContext(None), stream).run()
+        await Broken(ASGIWrapper(hello), Config(), WorkerContext(None), stream, Counted()).run()
         done.set()
 
     with trio.fail_after(TEST_S):
@@ -281,7 +372,7 @@ async def test_what_follows_the_last_request_does_not_spoil_its_answer(
 
 
 async def test_a_client_that_talks_on_after_its_last_request_fills_no_memory() -> None:
-    connection = LastRequestCounts(h11.SERVER, max_incomplete_event_size=1000)
+    connection = StrictConnection(h11.SERVER, max_incomplete_event_size=1000)
     connection.receive_data(LAST_GET)
     while connection.next_event() is not h11.NEED_DATA:
         pass

@@ -7,17 +7,22 @@ import logging
 import attrs
 import pytest
 import trio
+from prometheus_client import CollectorRegistry
 from trio_websocket import open_websocket_url
 from web_rig import GET, MINIMAL, POST, TEST_S, TOKEN, UPGRADE, Site, serving
 
 from transport_trio.errors import SettingsError
+from transport_trio.metrics import Metrics
 from transport_trio.settings import Settings
 from transport_trio.web import serve
+
+METRICS = Metrics.create(CollectorRegistry())
 
 # --- the server
 
 
-async def test_a_stop_lets_requests_under_way_finish_and_takes_no_more() -> None:
+async def test_a_stop_lets_requests_under_way_finish_and_tells_newcomers() -> None:
+    """A probe that found nobody would not know whether the service stops or has never begun."""
     async with serving(drain_s=TEST_S) as site:
         site.service.gate = trio.Event()
         answers = []
@@ -31,12 +36,15 @@ async def test_a_stop_lets_requests_under_way_finish_and_takes_no_more() -> None
                 await site.service.entered.wait()
                 site.stopping = True
                 site.stop.set()
-                while True:
-                    try:
-                        await (await trio.open_tcp_stream(*site.address)).aclose()
-                    except OSError:
-                        break
+                ready = await site.client.get("/ready")
+                assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+                holding_on = await trio.open_tcp_stream(*site.address)
                 site.service.gate.set()
+                assert await holding_on.receive_some() == b""  # and does not hold up the stop
+                await holding_on.aclose()
+            await site.stopped.wait()
+            with pytest.raises(OSError, match="connect"):
+                await trio.open_tcp_stream(*site.address)
         assert [answer.status_code for answer in answers] == [201]
         assert answers[0].headers["connection"] == "close"
 
@@ -108,12 +116,13 @@ async def test_listeners_are_told_of_a_stop() -> None:
 async def test_a_port_that_is_taken_stops_the_start_in_one_line(site: Site) -> None:
     settings = Settings(port=site.address[1])
     with pytest.raises(SettingsError, match=rf"^HOST=127\.0\.0\.1 PORT={site.address[1]}: cannot listen there \(.+\)"):
-        await serve(None, settings, stop=trio.Event())  # type: ignore[arg-type]
+        await serve(None, settings, metrics=METRICS, stop=trio.Event())  # type: ignore[arg-type]
 
 
 async def test_a_host_that_is_none_stops_the_start_in_one_line() -> None:
+    settings = Settings(host="no.such.host.invalid", port=0)
     with pytest.raises(SettingsError, match=r"^HOST=no\.such\.host\.invalid PORT=0: cannot listen there"):
-        await serve(None, Settings(host="no.such.host.invalid", port=0), stop=trio.Event())  # type: ignore[arg-type]
+        await serve(None, settings, metrics=METRICS, stop=trio.Event())  # type: ignore[arg-type]
 
 
 async def test_the_url_names_the_port_that_was_bound() -> None:

@@ -65,7 +65,7 @@ async def running() -> AsyncIterator[Real]:
         )
 
         async def run(*, task_status: trio.TaskStatus[str]) -> None:
-            await serve(app, settings, stop=stop, task_status=task_status)
+            await serve(app, settings, metrics=metrics, stop=stop, task_status=task_status)
 
         url = await nursery.start(run)
         async with httpx.AsyncClient(base_url=url, timeout=TEST_S) as client:

@@ -244,7 +244,7 @@ async def serving(**changes: Any) -> AsyncIterator[Site]:
     site = site_with(**changes)
 
     async def run(*, task_status: trio.TaskStatus[str]) -> None:
-        await serve(app_of(site), site.settings, stop=site.stop, task_status=task_status)
+        await serve(app_of(site), site.settings, metrics=site.metrics, stop=site.stop, task_status=task_status)
         site.stopped.set()
 
     async with trio.open_nursery() as nursery:

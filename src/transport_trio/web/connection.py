@@ -1,12 +1,14 @@
 """One connection of a client, as Hypercorn serves it, with these differences.
 
 - HTTP/1.1 only. Hypercorn speaks HTTP/2 without TLS to whoever asks; nothing here is made or tested for that.
-- A peer that stops reading its answer is cut after `STALL_S` without progress. Hypercorn shields its sends from
+- A request's head must have ended `head_s` after its first byte (408), however it drips. A line in it ends with CR LF.
+- A peer that stops reading its answer is cut after `stall_s` without progress. Hypercorn shields its sends from
   cancellation, so that such a peer could hold its handler, and a stop of the service, for ever.
 - A connection ends, or begins to wait for its next request, also when its handler is cancelled meanwhile.
 - A connection that its client has closed ends at once, and not when its keep-alive runs out.
 - What comes after a connection's last request is dropped, and does not spoil that request's answer.
 - A failure ends this connection and is logged; it does not end the server.
+- What is refused here, and never reaches the application, is told to a `Guard`.
 
 Held to Hypercorn 0.18; tests/web/test_web_connection.py names what this relies on.
 """
@@ -14,54 +16,99 @@ Held to Hypercorn 0.18; tests/web/test_web_connection.py names what this relies 
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import struct
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
+import attrs
 import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from transport_trio.web.refusals import OF_STATUS, Refused
+
 log = logging.getLogger(__name__)
 
-# A piece that has not gone out after so long is sent at less than 2 KiB/s: slower than any honest reader.
-STALL_S = 30.0
 PIECE_BYTES = 64 * 1024
+# h11 takes a bare LF for the end of a line, and joins lines that begin with a blank to the line before. Proxies that do
+# neither see other headers than we: the way in for requests hidden in requests (RFC 9112, 2.2 and 5.2, lets us refuse).
+AMBIGUOUS_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
 
-class LastRequestCounts(h11.Connection):
-    """Drops what a client sends after the request that it, or we, have called the last one.
+@attrs.frozen(kw_only=True)
+class Patience:
+    """How long a connection waits for its client. A piece of 64 KiB in `stall_s` is what no honest reader is below."""
 
-    h11 takes such bytes for a fault of the request before them, which is being answered: a stray line end after a body
-    would turn its 201 into a 400.
+    stall_s: float = 30.0
+    head_s: float = 10.0
+
+
+class Guard(Protocol):
+    """Who counts connections."""
+
+    def refused(self, reason: Refused) -> None:
+        """The connection ends because of this."""
+
+    def waits(self, connection: Connection, *, begins: bool) -> None:
+        """It begins, or ceases, to wait for a request; nothing is lost by closing it meanwhile."""
+
+
+class StrictConnection(h11.Connection):
+    """Refuses heads that could be read in two ways, and drops what a client sends after its last request.
+
+    h11 takes bytes after the request that the client, or we, have called the last one for a fault of that request,
+    which is being answered: a stray line end after a body would turn its 201 into a 400.
     """
 
     @property
     def _had_the_last(self) -> bool:
         return self.their_state in {h11.MUST_CLOSE, h11.CLOSED}
 
+    @property
+    def has_begun_a_head(self) -> bool:
+        return self.their_state is h11.IDLE and bool(self.trailing_data[0])
+
     def receive_data(self, data: bytes) -> None:
         if not self._had_the_last or not data:
             super().receive_data(data)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        return h11.NEED_DATA if self._had_the_last else super().next_event()
+        if self._had_the_last:
+            return h11.NEED_DATA
+        if self.their_state is h11.IDLE:
+            head = self.trailing_data[0].partition(b"\r\n\r\n")[0]
+            if AMBIGUOUS_LINE.search(head):
+                raise h11.RemoteProtocolError("a line of the head is ambiguous")
+        return super().next_event()
 
 
 class Http11(H11Protocol):
     """HTTP/1.0 and 1.1; an offer to speak h2c is ignored, as any server may."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, guard: Guard, *args: Any) -> None:
         super().__init__(*args)
-        self.connection = LastRequestCounts(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self.connection = StrictConnection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self._guard = guard
+
+    @property
+    def has_begun_a_head(self) -> bool:
+        return isinstance(self.connection, StrictConnection) and self.connection.has_begun_a_head
+
+    async def refuse_slow_head(self) -> None:
+        await self._send_error_response(408)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        self._guard.refused(OF_STATUS.get(status_code, Refused.NOT_HTTP))
+        await super()._send_error_response(status_code)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
@@ -77,18 +124,26 @@ class Http11(H11Protocol):
 class Connection(TCPServer):
     """Serves one accepted socket until either side closes it."""
 
+    protocol: Http11  # type: ignore[assignment]
+
     def __init__(
         self,
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
         stream: trio.SocketStream,
-        stall_s: float = STALL_S,
+        guard: Guard,
+        patience: Patience = Patience(),
     ) -> None:
         super().__init__(app, config, context, {}, stream)  # type: ignore[arg-type]
+        self.guard = guard
         self._socket = stream.socket
-        self._stall_s = stall_s
+        self._patience = patience
         self._over = False  # nothing comes in any more
+        self._waiting: trio.CancelScope | None = None  # for a request
+        self._hurried = False
+        # Who comes while the service stops is told so; who has been idle until then goes.
+        self._newcomer = context.terminated.is_set()
 
     async def run(self) -> None:
         """Serve until the connection ends; failures end here."""
@@ -107,7 +162,8 @@ class Connection(TCPServer):
         server = parse_socket_addr(self._socket.family, self._socket.getsockname())
         async with TaskGroup() as tasks:
             self._task_group = tasks
-            self.protocol = Http11(  # type: ignore[assignment]
+            self.protocol = Http11(
+                self.guard,
                 self.app,
                 self.config,
                 self.context,
@@ -123,6 +179,50 @@ class Connection(TCPServer):
             self._over = True
             await self.idle_task.stop()
 
+    async def _read_data(self) -> None:
+        while not self._over:
+            try:
+                data = bytes(await self.stream.receive_some(MAX_RECV))
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            if self._over:
+                break
+            self._hurry_head()
+            await self.protocol.handle(RawData(data))
+            if not data:
+                break
+        await self.protocol.handle(Closed())
+
+    # --- waiting for a request
+
+    async def _idle_timeout(self) -> None:
+        """Close the connection when no request comes, or when its head does not end."""
+        self.guard.waits(self, begins=True)
+        try:
+            with trio.CancelScope() as self._waiting:
+                self._waiting.deadline = trio.current_time() + self.config.keep_alive_timeout
+                self._hurried = False
+                if self.protocol.has_begun_a_head:
+                    self._hurry_head()
+                if self._newcomer:
+                    await trio.sleep_forever()
+                await self.context.terminated.wait()
+        finally:
+            self._waiting = None
+            self.guard.waits(self, begins=False)
+        with trio.CancelScope(shield=True):
+            self._over = True
+            if self.protocol.has_begun_a_head and not self.context.terminated.is_set():
+                await self.protocol.refuse_slow_head()
+            await self.protocol.handle(Closed())
+            await self._close()
+
+    def _hurry_head(self) -> None:
+        """Something of a head has come: the rest must follow soon."""
+        if self._waiting is not None and not self._hurried:
+            self._hurried = True
+            self._waiting.deadline = min(self._waiting.deadline, trio.current_time() + self._patience.head_s)
+
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and self._over:
             return  # no next request to wait for
@@ -137,6 +237,7 @@ class Connection(TCPServer):
                 with trio.CancelScope(shield=True):  # half a message would be worse than a late cancellation
                     await self._send(memoryview(event.data))
             except trio.TooSlowError:
+                self.guard.refused(Refused.UNREAD)
                 log.info("client cut: it does not read its answer")
                 self.cut()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -153,8 +254,12 @@ class Connection(TCPServer):
 
     async def _send(self, data: memoryview) -> None:
         for start in range(0, len(data), PIECE_BYTES):
-            with trio.fail_after(self._stall_s):
+            with trio.fail_after(self._patience.stall_s):
                 await self.stream.send_all(data[start : start + PIECE_BYTES])
+
+    def leave(self) -> None:
+        """Close the connection without waiting for anything."""
+        self._socket.close()
 
     def cut(self) -> None:
         """Reset the connection: whatever is under way on it fails at once."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
-import attrs
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -13,86 +11,72 @@ from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
 from transport_trio.errors import SettingsError
+from transport_trio.metrics import Metrics
 from transport_trio.settings import Settings
-from transport_trio.web.connection import Connection
+from transport_trio.web.connection import Connection, Guard, Patience
+from transport_trio.web.crowd import Crowd
 
 log = logging.getLogger(__name__)
 
-# Longer than the 60 s after which load balancers commonly drop idle connections: they, not we, should be first.
-KEEP_ALIVE_S = 75.0
 HEADERS_MAX_BYTES = 16 * 1024
 REQUESTS_PER_CONNECTION = 100_000
 
 
-def hypercorn_config() -> Config:
+def hypercorn_config(settings: Settings) -> Config:
     config = Config()
     config.errorlog = logging.getLogger("hypercorn.error")
     config.include_server_header = False
     config.h11_max_incomplete_size = HEADERS_MAX_BYTES
-    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.keep_alive_timeout = settings.keep_alive_s
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
     return config
-
-
-@attrs.define(eq=False)
-class _Connections:
-    """Those that are open now."""
-
-    open: set[Connection] = attrs.field(factory=set)
-    none_left: trio.Event = attrs.field(factory=trio.Event)
-
-    async def serve(self, connection: Connection) -> None:
-        self.open.add(connection)
-        try:
-            await connection.run()
-        finally:
-            self.open.discard(connection)
-            if not self.open:
-                self.none_left.set()
-                self.none_left = trio.Event()
-
-    async def wait_none(self) -> None:
-        while self.open:
-            await self.none_left.wait()
 
 
 async def serve(
     app: QuartTrio,
     settings: Settings,
     *,
+    metrics: Metrics,
     stop: trio.Event,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stop` is set, then finish what is under way, at most `DRAIN_S`, and cut the rest.
 
+    While it finishes, newcomers are served too: they learn from `/ready` and from refusals that the service stops.
     Reports the URL that it listens on. Listeners of the hub count as under way until the hub is closed.
 
     Raises:
         SettingsError: it cannot listen there.
     """
-    config = hypercorn_config()
+    config = hypercorn_config(settings)
     context = WorkerContext(None)
     wrapped = ASGIWrapper(app)
-    connections = _Connections()
+    patience = Patience(head_s=settings.head_timeout_s)
+
+    def connect(stream: trio.SocketStream, guard: Guard) -> Connection:
+        return Connection(wrapped, config, context, stream, guard, patience)
+
+    crowd = Crowd(connect, settings.connections_max, metrics)
     listeners = await _listen(settings)
-
-    async def handle(stream: trio.SocketStream) -> None:
-        await connections.serve(Connection(wrapped, config, context, stream))
-
     async with trio.open_nursery() as serving:
         async with trio.open_nursery() as accepting:
-            accepting.start_soon(partial(trio.serve_listeners, handle, listeners, handler_nursery=serving))
+            for listener in listeners:
+                accepting.start_soon(crowd.accept, listener, serving)
             url = _url(listeners[0])
             log.info("listening", extra={"url": url})
             task_status.started(url)
             await stop.wait()
-            accepting.cancel_scope.cancel(reason="the service stops")
-        await context.terminated.set()  # idle connections close now, others after their answer
-        with trio.move_on_after(settings.drain_s):
-            await connections.wait_none()
-        if connections.open:
-            log.warning("connections cut at the end of the drain", extra={"count": len(connections.open)})
-        for connection in tuple(connections.open):
+            await context.terminated.set()  # idle connections close now, others after their answer
+            with trio.move_on_after(settings.drain_s) as drain:
+                await crowd.wait_gone(crowd.open)
+            accepting.cancel_scope.cancel(reason="the drain is over, but for newcomers")
+        crowd.dismiss_idle()
+        with trio.CancelScope(deadline=drain.deadline):
+            await crowd.wait_gone(crowd.open)
+        left = crowd.open
+        if left:
+            log.warning("connections cut at the end of the drain", extra={"count": len(left)})
+        for connection in left:
             connection.cut()
         serving.cancel_scope.cancel(reason="the drain is over")
 

@@ -29,6 +29,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
 from transport_trio.web.connection import Connection
+from transport_trio.web.refusals import Refused
 from transport_trio.wire.socket import MESSAGE_MAX_BYTES, Close
 
 SCOPE_KEY = "transport_trio.stream"
@@ -91,6 +92,11 @@ class ListenerStream(WSStream):
             self.closed = True  # from here on the handler talks to nobody
             await self._send_error_response(400)
             await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        if status_code == 400:  # others are the application's
+            self._tcp.guard.refused(Refused.UPGRADE)
+        await super()._send_error_response(status_code)
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
