@@ -23,6 +23,7 @@ NAMES = (
     "kill_anytime",
     "nats_outages",
     "disk_full",
+    "hostile_bytes",
     "kill_between",
     "embedded_kill",
     "journal_rollback",

@@ -63,6 +63,7 @@ def test_hypercorn_is_the_one_that_the_connection_is_made_for() -> None:
         (b"POST /sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (b"POST /sessions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000, 431),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 16_400 + b"\r\n\r\n", 431),  # in a single piece
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"GET /health HTTP/3.0\r\nHost: x\r\n\r\n", 505),
     ],
@@ -372,7 +373,7 @@ async def test_what_follows_the_last_request_does_not_spoil_its_answer(
 
 
 async def test_a_client_that_talks_on_after_its_last_request_fills_no_memory() -> None:
-    connection = StrictConnection(h11.SERVER, max_incomplete_event_size=1000)
+    connection = StrictConnection(1000)
     connection.receive_data(LAST_GET)
     while connection.next_event() is not h11.NEED_DATA:
         pass

@@ -69,6 +69,10 @@ class StrictConnection(h11.Connection):
     which is being answered: a stray line end after a body would turn its 201 into a 400.
     """
 
+    def __init__(self, head_max_bytes: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=head_max_bytes)
+        self._head_max_bytes = head_max_bytes
+
     @property
     def _had_the_last(self) -> bool:
         return self.their_state in {h11.MUST_CLOSE, h11.CLOSED}
@@ -86,6 +90,8 @@ class StrictConnection(h11.Connection):
             return h11.NEED_DATA
         if self.their_state is h11.IDLE:
             head = self.trailing_data[0].partition(b"\r\n\r\n")[0]
+            if len(head) > self._head_max_bytes:  # h11 looks at what is incomplete alone
+                raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
             if AMBIGUOUS_LINE.search(head):
                 raise h11.RemoteProtocolError("a line of the head is ambiguous")
         return super().next_event()
@@ -96,7 +102,7 @@ class Http11(H11Protocol):
 
     def __init__(self, guard: Guard, *args: Any) -> None:
         super().__init__(*args)
-        self.connection = StrictConnection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self.connection = StrictConnection(self.config.h11_max_incomplete_size)
         self._guard = guard
 
     @property
