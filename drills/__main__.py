@@ -25,6 +25,7 @@ NAMES = (
     "disk_full",
     "hostile_bytes",
     "kill_between",
+    "hang_up",
     "embedded_kill",
     "journal_rollback",
 )

@@ -246,7 +246,7 @@ async def _retry_all(lane: _Lane, group: list[Creation]) -> None:
 
 async def _retry(lane: _Lane, creation: Creation) -> None:
     answer = await lane.caller.ask("POST", "/sessions", creation.body, {"Idempotency-Key": creation.key})
-    told = f"{creation.key}: " + ("no answer" if answer is None else f"{answer.status_code} {answer.text}")
+    told = f"{creation.key}: " + ("no answer" if answer is None else f"{answer.status_code} {answer.text[:100]}")
     if creation.foreign_id is not None:
         right = answer is not None and answer.status_code == 409 and answer.json()["code"] == "room_exists"
         lane.report.none("whose name somebody else has taken is told so", [] if right else [told], of=1)
@@ -270,7 +270,8 @@ async def _retry(lane: _Lane, creation: Creation) -> None:
 
 async def _reuse(lane: _Lane, creation: Creation) -> None:
     """End a session and create the next one of its name at once."""
-    assert creation.session_id is not None
+    if creation.session_id is None:
+        return  # a claim has failed already
     await lane.caller.end(creation.session_id)
     creation.ended = True
     following = lane.new(named=True)
