@@ -12,12 +12,21 @@ from session_builders import a_request
 from session_world import World
 from trio.testing import MockClock
 
+from fakes import MemoryJournal
 from fakes_connector import EPOCH, trio_time
 from transport_trio.errors import Busy, ProviderUnreachable, RoomExists
 from transport_trio.events import RecordedEvent
-from transport_trio.models import EndReason, RoomConfig, RoomIntent, SessionId, SessionRequest
+from transport_trio.models import (
+    EndReason,
+    ProviderCleanup,
+    RoomConfig,
+    RoomIntent,
+    Session,
+    SessionId,
+    SessionRequest,
+)
 from transport_trio.ports import Change
-from transport_trio.sessions import IdempotencyKey
+from transport_trio.sessions import IdempotencyKey, open_sessions
 
 KEY = IdempotencyKey(caller="c", key="k1", fingerprint="f1")
 DOWN = ProviderUnreachable("daily", "down")
@@ -325,3 +334,35 @@ async def test_no_debt_costs_a_live_session_its_room(autojump_clock: MockClock, 
         await trio.sleep(120)
         assert session.room.name in world.connector.rooms
         assert await nothing_is_owed(world)
+
+
+class LateAnswers(MemoryJournal):
+    """Commits at once, and says so later."""
+
+    late_s = 0.0
+
+    async def commit(self, change: Change) -> Session | None:
+        stored = await super().commit(change)
+        await trio.sleep(self.late_s)
+        return stored
+
+
+async def test_an_end_whose_commit_was_not_waited_for_still_owes_its_room(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """A bug of the poller's restarts the session's tasks while its end is being stored."""
+    journal = LateAnswers()
+    async with open_sessions(attrs.evolve(world.deps, journal=journal)) as service:
+        session = (await service.create(on_stage())).session
+        await trio.sleep(14.5)  # the poller looks at 15
+        world.connector.crash("stage", ZeroDivisionError("a bug"))
+        journal.late_s = 2
+        with pytest.raises(Busy):
+            await service.end(session.id)
+        journal.late_s = 0
+        world.connector.recover_room("stage")
+        await trio.sleep(5)
+        assert (await service.end(session.id)).has_ended
+        assert world.connector.rooms == {}
+        assert (await service.get(session.id)).provider_cleanup is ProviderCleanup.DONE
+        assert await journal.debts() == ()

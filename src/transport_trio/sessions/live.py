@@ -55,6 +55,7 @@ class LiveSession:
         self._saved_at = session.updated_at
         self._asks, self._inbox = trio.open_memory_channel[_Ask](INBOX_CAPACITY)
         self._started = False
+        self._end_told = False
 
     async def ask(self, cause: Cause) -> Session:
         """Have the owner act on `cause`; the session after it. Cancelling ends the waiting only.
@@ -87,6 +88,9 @@ class LiveSession:
             await self._end_given_up()
         finally:
             self._close()
+            if self.session.has_ended:
+                # Its tasks may have been restarted while the end was being stored: nobody has told of it then.
+                self._tell_end(_debt(self.session))
 
     async def _run_once(self) -> None:
         if self._started:
@@ -151,8 +155,13 @@ class LiveSession:
                     "lasted_s": round((debt.owed_at - stored.created_at).total_seconds(), 3),
                 },
             )
-            self._on_ended(debt)
+            self._tell_end(debt)
         return stored
+
+    def _tell_end(self, debt: RoomDebt) -> None:
+        if not self._end_told:
+            self._end_told = True
+            self._on_ended(debt)
 
     async def _reload(self) -> None:
         stored = await self._deps.journal.get(self.session.id)
