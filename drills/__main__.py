@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = "result.json"
 # Longest first, so that those that run side by side end together.
 NAMES = (
+    "compressed_hour",
     "kill_anytime",
     "nats_outages",
     "disk_full",
@@ -30,7 +31,7 @@ NAMES = (
     "journal_rollback",
 )
 # Those that use every processor, or whose figures are worth nothing beside others.
-ALONE = frozenset({"kill_anytime"})
+ALONE = frozenset({"compressed_hour", "kill_anytime"})
 BESIDE = 3  # at a time: the others mostly wait
 DRILL_S = 400.0
 
