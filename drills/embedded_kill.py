@@ -26,7 +26,7 @@ from nats_server import Onlooker
 from transport_trio.bus import leash
 from transport_trio.bus.home import find_program
 
-KILLS, KILLS_SHORT = 6, 1
+KILLS, KILLS_SHORT = 5, 1
 START_S = 1.2  # a kill in mid-start strikes within this time, often before there is a server
 FROZEN_S = 7.0  # longer than an answer is waited for
 WAIT_S = 60.0
