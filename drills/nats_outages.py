@@ -111,7 +111,6 @@ async def _play(stage: _Stage, *, short: bool) -> None:
                     if two.service.starts == 1 or not short:
                         await two.service.kill()
                         await two.service.start()
-                report.figure("kills of the second service", two.service.starts - 1)
             await _delivered(stage)
             info = await Onlooker(stage.server.url).info()
             report.holds("the stream has the window that was set", info.config.duplicate_window == WINDOW_S)
@@ -123,6 +122,7 @@ async def _play(stage: _Stage, *, short: bool) -> None:
                 check_stored(report, "a durable consumer", [m for m in taken if m.epoch == side.epoch], events)
         await _wipe(stage, short=short)
         heaviest = max(one.rss)
+        report.figure("kills of the second service", two.service.starts - 1)
         report.figure("RSS before (MiB)", weight / 2**20)
         report.figure("RSS at most (MiB)", heaviest / 2**20)
         report.holds(
@@ -178,11 +178,11 @@ def _faults(stage: _Stage, *, short: bool) -> list[_Fault]:
             _Fault("acks lost", lose_acks, hear_again, WINDOW_S + 0.5, is_noticed=False),
         ]
     return [
-        _Fault("stopped", stop, start, 6),
+        _Fault("stopped", stop, start, 5),
         _Fault("cut off", refuse, heal, 3),
         _Fault("killed", partial(in_thread, server.kill), start, 1),
-        _Fault("frozen", partial(in_thread, server.freeze), partial(in_thread, server.thaw), 12),
-        _Fault("acks lost", lose_acks, hear_again, 11),
+        _Fault("frozen", partial(in_thread, server.freeze), partial(in_thread, server.thaw), 9),
+        _Fault("acks lost", lose_acks, hear_again, 9),
     ]
 
 
@@ -197,10 +197,9 @@ async def _suffer(stage: _Stage, fault: _Fault, calm_since: float) -> float:
     before = pace(one.load, one.listener, calm_since, trio.current_time())
     await fault.begin()
     begun = trio.current_time()
-    if fault.is_noticed:
-        async with trio.open_nursery() as nursery:
-            for side in stage.sides:
-                nursery.start_soon(_notice, report, fault.name, side)
+    async with trio.open_nursery() as nursery:
+        for side in stage.sides if fault.is_noticed else ():
+            nursery.start_soon(_notice, report, fault.name, side)
     await trio.sleep_until(begun + fault.lasts_s)
     ended = trio.current_time()
     waiting = await one.pending()
@@ -248,8 +247,8 @@ async def _wipe(stage: _Stage, *, short: bool) -> None:
         proxy.refuse()
         await proxy.cut()
         first.extend(await Onlooker(server.url).stored())
-        await trio.to_thread.run_sync(server.kill)
-        await trio.to_thread.run_sync(server.wipe)
+        for step in (server.kill, server.wipe):
+            await trio.to_thread.run_sync(step)
 
     async def come_back_empty() -> None:
         await _start(server)
@@ -262,7 +261,7 @@ async def _wipe(stage: _Stage, *, short: bool) -> None:
     await _delivered(stage)
     second = await Onlooker(server.url).stored()
     for side, events in await _all_told(stage):
-        old, new = ({m.event_id: m for m in stored if m.epoch == side.epoch} for stored in (first, second))
+        old, new = ({m.event_id for m in stored if m.epoch == side.epoch} for stored in (first, second))
         report.count("events of before the wipe", len(old))
         report.count("events after the wipe", len(new))
         mark = max(settled[side.epoch], max(old) - IN_FLIGHT)
@@ -270,9 +269,6 @@ async def _wipe(stage: _Stage, *, short: bool) -> None:
         check_stored(report, "the stream after a wipe", [m for m in second if m.epoch == side.epoch], wanted)
         early = [event_id for event_id in new if event_id <= mark]
         report.none("after a wipe nothing of before the bookmark comes again", early, of=len(new))
-
-
-# --- those who use the services -------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
