@@ -18,8 +18,9 @@ import attrs
 import trio
 
 from transport_trio.connectors.health import Health
-from transport_trio.errors import ConnectorError, ProviderRejected, RoomExists, RoomNotFound
+from transport_trio.errors import ConnectorError, ProviderRejected, RoomExists, RoomNotFound, UnknownProvider
 from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
+from transport_trio.ports import TransportConnector
 
 OPERATIONS = ("create_room", "find_room", "delete_room", "create_token", "presence", "check")
 T = TypeVar("T")
@@ -30,6 +31,16 @@ EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
 def trio_time() -> datetime:
     """A time of day that goes with Trio's clock; call it only inside `trio.run`."""
     return EPOCH + timedelta(seconds=trio.current_time())
+
+
+class TrioTime:
+    """A wall clock that goes exactly with Trio's."""
+
+    def now(self) -> datetime:
+        return trio_time()
+
+    async def sleep_until(self, at: datetime) -> None:
+        await trio.sleep((at - trio_time()).total_seconds())
 
 
 @attrs.define(eq=False)
@@ -208,3 +219,17 @@ class FakeConnector:
 
     def _expired(self, room: Room) -> bool:
         return room.expires_at is not None and room.expires_at <= self._now()
+
+
+@attrs.frozen
+class OneConnector:
+    connector: FakeConnector
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.connector.name,)
+
+    def get(self, provider: str) -> TransportConnector:
+        if provider != self.connector.name:
+            raise UnknownProvider(provider, self.names)
+        return self.connector

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import trio
 from bus_rig import tells
-from fake_bus import FakeBus, Fate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
 from fakes import MemoryJournal
+from fakes_bus import FakeBus, Fate
 from transport_trio.bus import Relay
 from transport_trio.bus.fences import FENCES_MAX, Fence, Fences
 from transport_trio.errors import StorageUnavailable

@@ -5,35 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 import attrs
 import pytest
-import trio
 from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
 from fakes import MemoryJournal
-from fakes_connector import FakeConnector, trio_time
+from fakes_connector import FakeConnector, OneConnector, TrioTime
 from transport_trio.concurrency import RestartPolicy
-from transport_trio.errors import UnknownProvider
 from transport_trio.events import RecordedEvent
 from transport_trio.metrics import Metrics
 from transport_trio.models import Participant, Room, RoomPlan, TokenPlan
-from transport_trio.ports import TransportConnector
 from transport_trio.sessions import SessionService, open_sessions
 from transport_trio.sessions.deps import Deps
 from transport_trio.settings import Settings
-
-
-class TrioTime:
-    """A wall clock that goes exactly with Trio's."""
-
-    def now(self) -> datetime:
-        return trio_time()
-
-    async def sleep_until(self, at: datetime) -> None:
-        await trio.sleep((at - trio_time()).total_seconds())
 
 
 class CrashingConnector(FakeConnector):
@@ -69,20 +55,6 @@ class CrashingConnector(FakeConnector):
         if room_name in self._bugs:
             raise self._bugs[room_name]
         return await super().presence(room_name)
-
-
-@attrs.frozen
-class OneConnector:
-    connector: FakeConnector
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.connector.name,)
-
-    def get(self, provider: str) -> TransportConnector:
-        if provider != self.connector.name:
-            raise UnknownProvider(provider, self.names)
-        return self.connector
 
 
 @attrs.define(eq=False)
