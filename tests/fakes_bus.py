@@ -71,6 +71,11 @@ class FakeBus:
         self._ends.clear()
         self._newest.clear()
 
+    def wipe(self) -> None:
+        """The server loses its store, and with it what was on its way."""
+        self.purge()
+        self._late.clear()
+
     def let_late_copies_land(self) -> None:
         """As the server would: the fence decides, and nobody hears of it."""
         while self._late:

@@ -30,17 +30,12 @@ EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def trio_time() -> datetime:
     """A time of day that goes with Trio's clock; call it only inside `trio.run`."""
-    return EPOCH + timedelta(seconds=trio.current_time())
+    return at(trio.current_time())
 
 
-class TrioTime:
-    """A wall clock that goes exactly with Trio's."""
-
-    def now(self) -> datetime:
-        return trio_time()
-
-    async def sleep_until(self, at: datetime) -> None:
-        await trio.sleep((at - trio_time()).total_seconds())
+def at(moment: float) -> datetime:
+    """The time of day at a moment of Trio's clock."""
+    return EPOCH + timedelta(seconds=moment)
 
 
 @attrs.define(eq=False)

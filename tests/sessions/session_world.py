@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import attrs
 import pytest
+import trio
 from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
 from fakes import MemoryJournal
-from fakes_connector import FakeConnector, OneConnector, TrioTime
+from fakes_connector import FakeConnector, OneConnector, trio_time
 from transport_trio.concurrency import RestartPolicy
 from transport_trio.events import RecordedEvent
 from transport_trio.metrics import Metrics
@@ -20,6 +22,16 @@ from transport_trio.models import Participant, Room, RoomPlan, TokenPlan
 from transport_trio.sessions import SessionService, open_sessions
 from transport_trio.sessions.deps import Deps
 from transport_trio.settings import Settings
+
+
+class TrioTime:
+    """A wall clock that goes exactly with Trio's."""
+
+    def now(self) -> datetime:
+        return trio_time()
+
+    async def sleep_until(self, at: datetime) -> None:
+        await trio.sleep((at - trio_time()).total_seconds())
 
 
 class CrashingConnector(FakeConnector):
