@@ -237,6 +237,24 @@ async def test_when_somebody_was_last_seen_is_stored_now_and_then(autojump_clock
         assert stored.version < 12
 
 
+async def test_when_somebody_was_last_seen_is_stored_though_another_commit_came_first(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """What the timers commit holds the presence of the last look, which a provider that was away may have let age."""
+    async with world.service() as service:
+        session = await a_live_session(service, token_ttl_s=100)
+        world.connector.join(session.room.name)
+        await trio.sleep(20)
+        world.connector.fail("presence", ProviderUnreachable("daily", "down"), times=None)
+        await trio.sleep(82)
+        assert world.types(session.id)[-1] == "token_expired"
+        world.connector.recover()
+        await trio.sleep(30)
+        stored = await world.journal.get(session.id)
+        assert stored is not None
+        assert stored.present[0].last_seen_at >= EPOCH + timedelta(seconds=102)
+
+
 async def test_a_session_without_its_connector_still_expires(autojump_clock: MockClock, world: World) -> None:
     async with world.service() as service:
         session = await a_live_session(service, session_ttl_s=120)

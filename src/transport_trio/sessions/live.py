@@ -52,7 +52,7 @@ class LiveSession:
         self._deps = deps
         self._on_ended = on_ended
         self._resumed = resumed
-        self._saved_at = session.updated_at
+        self._stored = session
         self._asks, self._inbox = trio.open_memory_channel[_Ask](INBOX_CAPACITY)
         self._started = False
         self._end_told = False
@@ -131,8 +131,12 @@ class LiveSession:
     def _worth_storing(self, outcome: Outcome) -> bool:
         if outcome.events or outcome.session.token != self.session.token:
             return True
-        seen = bool(outcome.session.present)
-        return seen and self._deps.clock.now() - self._saved_at >= timedelta(seconds=SAVE_PRESENCE_S)
+        # By what is stored and not by when: a commit for another cause stores the presence as it was known then.
+        stored = {one.participant.id: one.last_seen_at for one in self._stored.present}
+        return any(
+            one.last_seen_at - stored.get(one.participant.id, one.last_seen_at) >= timedelta(seconds=SAVE_PRESENCE_S)
+            for one in outcome.session.present
+        )
 
     async def _commit(self, outcome: Outcome) -> Session:
         debt = _debt(outcome.session) if outcome.session.has_ended and not self.session.has_ended else None
@@ -144,8 +148,7 @@ class LiveSession:
         )
         stored = await self._deps.journal.commit(change)
         assert stored is not None
-        self._saved_at = self._deps.clock.now()
-        self.session = stored
+        self.session = self._stored = stored
         if debt is not None:
             log.info(
                 "session ended",
@@ -166,7 +169,7 @@ class LiveSession:
     async def _reload(self) -> None:
         stored = await self._deps.journal.get(self.session.id)
         if stored is not None:
-            self.session = stored
+            self.session = self._stored = stored
 
     async def _watch_time(self) -> None:
         while True:
