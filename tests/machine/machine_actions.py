@@ -1,0 +1,371 @@
+"""All that can happen, by name: `Actions` does it, and `GROUPS` says what to draw for it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from machine_client import Client
+from machine_driver import Driver
+from machine_model import Model
+from machine_provider import failure
+from machine_rig import World
+
+from fakes_bus import Fate
+from fakes_connector import at
+from transport_trio.events import EventType
+from transport_trio.hub import Filter, Subscription
+from transport_trio.models import ParticipantConfig, RoomConfig, SessionRequest
+from transport_trio.sessions import IdempotencyKey
+
+LISTENERS_MAX = 4
+SESSIONS_MAX = 6  # live at once: more would only make each step longer
+PEOPLE = (None, None, "ada", "bob")
+ROOMS = (None, None, None, "alpha", "beta")
+# (session, token) in seconds; a warning comes 20 s before the token's end.
+LENGTHS = ((30, 30), (70, 40), (300, 90), (1200, 600))
+SPANS = (0.4, 2.0, 7.0, 7.0, 16.0, 16.0, 16.0, 35.0, 70.0)
+FAILURES = ("unreachable", "refused", "lost")
+OPERATIONS = ("create_room", "find_room", "delete_room", "create_token", "presence")
+TYPES = (None, None, {EventType.PARTICIPANT_JOINED, EventType.PARTICIPANT_LEFT}, {EventType.SESSION_ENDED})
+WRONG = (
+    ("empty",),
+    ("empty", "empty"),
+    ("empty", "empty", "empty"),
+    ("empty", "unreachable", "missing"),
+    ("missing",),
+    ("missing", "missing", "missing"),
+    ("unreachable", "unreachable"),
+    ("refused", "refused", "refused"),
+)
+MOVES = st.lists(st.sampled_from(("pass", "pass", "thread")), max_size=12)
+WHICH = st.integers(0, 11)
+
+
+Action = TypeVar("Action", bound=Callable[..., None])
+GROUPS: defaultdict[str, list[st.SearchStrategy[tuple[str, dict[str, Any]]]]] = defaultdict(list)
+
+
+def action(group: str, *, weight: int = 1, **drawn: st.SearchStrategy[Any]) -> Callable[[Action], Action]:
+    """Enter a method into its group; what is drawn never depends on what the service does, so stories repeat."""
+
+    def enter(method: Action) -> Action:
+        GROUPS[group] += [st.tuples(st.just(method.__name__), st.fixed_dictionaries(drawn))] * weight
+        return method
+
+    return enter
+
+
+class Actions:
+    """What is not possible now does nothing."""
+
+    driver: Driver
+    world: World
+    model: Model
+    attempts = 0
+
+    def do(self, work: Any) -> Any:
+        return self.driver.do(work)
+
+    @property
+    def up(self) -> bool:
+        return self.world.service is not None
+
+    def room(self, which: int) -> str | None:
+        """The name of some live session's room that is still there."""
+        live = self.model.live
+        names = [self.model.stories[session_id].room_name for session_id in live]
+        names = [name for name in names if name in self.rooms]
+        return names[which % len(names)] if names else None
+
+    @property
+    def rooms(self) -> dict[str, Any]:
+        async def look() -> dict[str, Any]:
+            return self.world.provider.rooms
+
+        return self.driver.look(look)
+
+    # --- callers
+
+    def _create(self, room: str | None, lengths: tuple[int, int], key: str | None, variant: int) -> Any:
+        self.attempts += 1
+        name = f"{key} {variant}" if key else f"call {self.attempts}"
+        if key:
+            lengths, room = LENGTHS[variant], None
+        request = SessionRequest(
+            provider="daily",
+            room_config=RoomConfig(name=room),
+            participant_config=ParticipantConfig(name=name),
+            session_ttl_s=lengths[0],
+            token_ttl_s=lengths[1],
+        )
+        idempotency = IdempotencyKey(caller="c", key=key, fingerprint=name) if key else None
+
+        async def send(world: World) -> None:
+            about = {"name": name, "key": key, "room": room, "ttl": lengths[0], "token_ttl": lengths[1]}
+            await world.call("create", lambda sessions: sessions.create(request, idempotency=idempotency), **about)
+
+        return send
+
+    @action("callers", weight=3, room=st.sampled_from(ROOMS), lengths=st.sampled_from(LENGTHS))
+    def create(self, room: str | None, lengths: tuple[int, int]) -> None:
+        self._call(self._create(room, lengths, None, 0))
+
+    @action("callers", weight=2, key=st.sampled_from(("k1", "k2")), variant=st.sampled_from((1, 1, 1, 2)))
+    def create_with_key(self, key: str, variant: int) -> None:
+        self._call(self._create(None, LENGTHS[0], key, variant))
+
+    @action("callers", key=st.sampled_from(("k1", "k2")), room=st.sampled_from(ROOMS))
+    def create_twice_at_once(self, key: str, room: str | None) -> None:
+        async def send(world: World) -> None:
+            for work in (self._create(None, LENGTHS[0], key, 1),) * 2 + (self._create(room, LENGTHS[1], None, 0),):
+                await work(world)
+
+        self._call(send)
+
+    def _call(self, send: Any) -> None:
+        """Create, if the service is there and has not enough to do."""
+        if not self.up:
+            self.do(World.start)
+        if len(self.model.live) < SESSIONS_MAX:
+            self.do(send)
+
+    def _end(self, session_id: str) -> Any:
+
+        async def send(world: World) -> None:
+            await world.call("end", lambda sessions: sessions.end(session_id), id=session_id)
+
+        return send
+
+    @action("callers", which=WHICH, times=st.sampled_from((1, 1, 2)))
+    def end(self, which: int, times: int) -> None:
+        """Also one that has ended."""
+        self._end_one_of(list(self.model.stories), which, times)
+
+    @action("callers", weight=3, which=WHICH, times=st.sampled_from((1, 1, 2)))
+    def end_a_live_one(self, which: int, times: int) -> None:
+        self._end_one_of(self.model.live, which, times)
+
+    def _end_one_of(self, ids: list[str], which: int, times: int) -> None:
+        async def send(world: World) -> None:
+            for _ in range(times):
+                await self._end(ids[which % len(ids)])(world)
+
+        if self.up and ids:
+            self.do(send)
+
+    # --- people
+
+    @action("people", weight=5, which=WHICH, user_id=st.sampled_from(PEOPLE))
+    def somebody_joins(self, which: int, user_id: str | None) -> None:
+        """Whose old connection is still listed, if they were there before, and becomes a ghost."""
+        if room := self.room(which):
+            self._at_provider(lambda provider: provider.join(room, user_id=user_id))
+
+    @action("people", weight=2, which=WHICH, who=WHICH)
+    def somebody_leaves(self, which: int, who: int) -> None:
+        room = self.room(which)
+        people = list(self.rooms[room].people) if room else []
+        if room and people:
+            self._at_provider(lambda provider: provider.leave(room, people[who % len(people)]))
+
+    @action("people", which=WHICH)
+    def everybody_vanishes(self, which: int) -> None:
+        if room := self.room(which):
+            self._at_provider(lambda provider: provider.rooms[room].people.clear())
+
+    @action("people", which=WHICH)
+    def presence_lags(self, which: int) -> None:
+        """From now on the room looks as it does now, until the provider is calm again."""
+        if room := self.room(which):
+            people = tuple(self.rooms[room].people.values())
+            self._at_provider(lambda provider: provider.pretend(room, people))
+
+    @action("people", weight=3, which=WHICH, answers=st.sampled_from(WRONG))
+    def presence_is_wrong(self, which: int, answers: tuple[str, ...]) -> None:
+        if room := self.room(which):
+            self._at_provider(lambda provider: provider.script(room, *answers))
+
+    # --- the provider
+
+    def _at_provider(self, work: Any) -> None:
+        async def act(world: World) -> None:
+            work(world.provider)
+
+        self.do(act)
+
+    @action("provider", which=WHICH)
+    def somebody_deletes_a_room(self, which: int) -> None:
+        if room := self.room(which):
+            self.model.dropped.add(self.rooms[room].room.provider_id)
+            self._at_provider(lambda provider: provider.drop_room(room))
+
+    @action("provider", name=st.sampled_from(("alpha", "beta")), lasts_s=st.sampled_from((30, 70, 1200)))
+    def somebody_else_makes_a_room(self, name: str, lasts_s: int) -> None:
+        if name not in self.rooms:
+
+            async def act(world: World) -> None:
+                ends_at = at(world.now + lasts_s).replace(microsecond=0)
+                self.model.foreign.add(world.provider.add_foreign_room(name, ends_at).provider_id)
+
+            self.do(act)
+
+    @action(
+        "provider",
+        operation=st.sampled_from(OPERATIONS),
+        kind=st.sampled_from(FAILURES),
+        times=st.integers(1, 3),
+        takes_effect=st.booleans(),
+    )
+    def provider_fails(self, operation: str, kind: str, times: int, takes_effect: bool) -> None:
+        effect = takes_effect and kind == "lost"
+        self._at_provider(lambda p: p.fail(operation, failure(kind), times=times, takes_effect=effect))
+
+    @action("provider", operation=st.sampled_from(OPERATIONS), seconds=st.sampled_from((1.0, 9.0)))
+    def provider_is_slow(self, operation: str, seconds: float) -> None:
+        self._at_provider(lambda provider: provider.delay(operation, seconds))
+
+    @action("provider", seconds=st.sampled_from((1.0, 9.0)))
+    def provider_answers_late(self, seconds: float) -> None:
+        def set_(provider: Any) -> None:
+            provider.answers_late_s = seconds
+
+        self._at_provider(set_)
+
+    @action("provider", seconds=st.sampled_from((3.0, 50.0)))
+    def a_creation_will_seem_lost(self, seconds: float) -> None:
+        def set_(provider: Any) -> None:
+            provider.lands_late_s = seconds
+
+        self._at_provider(set_)
+
+    @action("provider", weight=4)
+    def provider_is_calm(self) -> None:
+        self._at_provider(lambda provider: provider.calm())
+
+    # --- time
+
+    @action("time", weight=4, seconds=st.sampled_from(SPANS))
+    def time_passes(self, seconds: float) -> None:
+        async def act(world: World) -> None:
+            await world.pass_time(seconds)
+
+        self.do(act)
+
+    @action("time", seconds=st.sampled_from((4.0, 16.0, 16.0, 40.0, 130.0, 130.0, 90000.0)))
+    def the_process_stands_still(self, seconds: float) -> None:
+        async def act(world: World) -> None:
+            await world.stand_still(seconds)
+
+        self.do(act)
+
+    @action("time")
+    def all_is_well_for_long(self) -> None:
+        async def act(world: World) -> None:
+            world.provider.calm()
+            world.bus_comes()
+            if world.refusing:
+                world.take_again()
+            await world.pass_time(240.0)
+
+        self.do(act)
+
+    # --- the bus
+
+    @action("bus", weight=3)
+    def bus_goes_or_comes_back(self) -> None:
+        self._on_world(lambda world: world.bus_goes() if world.bus_up else world.bus_comes())
+
+    @action("bus", weight=4, fates=st.lists(st.sampled_from(Fate), min_size=1, max_size=5))
+    def bus_loses_acks(self, fates: list[Fate]) -> None:
+        self._on_world(lambda world: world.fates.extend(fates))
+
+    @action("bus", weight=2)
+    def late_copies_land(self) -> None:
+        self._on_world(lambda world: world.bus.let_late_copies_land())
+
+    @action("bus")
+    def bus_is_wiped(self) -> None:
+        self.do(World.wipe_bus)
+
+    def _on_world(self, work: Any) -> None:
+        async def act(world: World) -> None:
+            work(world)
+
+        self.do(act)
+
+    # --- listeners
+
+    def _filter(self, which: int, types: set[EventType] | None) -> Filter:
+        ids = list(self.model.stories)
+        chosen = None if which % 2 or not ids else frozenset({ids[which % len(ids)], ids[which // 2 % len(ids)]})
+        return Filter(chosen, frozenset(types) if types else None)
+
+    @action(
+        "listeners",
+        weight=2,
+        how=st.sampled_from(("live", "after", "snapshot")),
+        which=WHICH,
+        types=st.sampled_from(TYPES),
+    )
+    def a_listener_comes(self, how: str, which: int, types: set[EventType] | None) -> None:
+        after = len(self.model.log) * which // 11 if how == "after" else None
+        wish = Subscription(filter=self._filter(which, types), after=after, snapshot=how == "snapshot")
+        if len(self.world.clients) < LISTENERS_MAX:
+            self._on_world(lambda world: world.listen(Client(wish)))
+
+    def _at_client(self, who: int, work: Any) -> None:
+        if clients := self.world.clients:
+            self._on_world(lambda world: work(clients[who % len(clients)]))
+
+    @action("listeners", who=WHICH)
+    def a_listener_comes_back(self, who: int) -> None:
+        self._at_client(who, self.world.come_back)
+
+    @action("listeners", who=WHICH, which=WHICH, types=st.sampled_from(TYPES))
+    def a_listener_changes_its_filter(self, who: int, which: int, types: set[EventType] | None) -> None:
+        self._at_client(who, lambda client: client.subscribe(self._filter(which, types)))
+
+    @action("listeners", who=WHICH)
+    def a_listener_reads_or_pauses(self, who: int) -> None:
+        self._at_client(who, Client.toggle)
+
+    # --- the service and its disk
+
+    @action("service", weight=2)
+    def stop_or_start(self) -> None:
+        self.do(World.stop if self.up else World.start)
+
+    @action(
+        "service",
+        weight=3,
+        busy=st.sampled_from(("nothing", "create", "create with key", "end", "start")),
+        moves=MOVES,
+        linger_s=st.sampled_from((0.0, 0.0, 0.004)),
+        back=st.booleans(),
+    )
+    def crash(self, busy: str, moves: list[str], linger_s: float, back: bool) -> None:
+        """In the middle of something, after some moves of the tasks; and begin anew at once, or later."""
+        if not self.up:
+            self.do(World.start)
+
+        async def act(world: World) -> None:
+            if busy == "start":
+                await world.stop()
+                await world.start()
+            elif busy.startswith("create"):
+                await self._create(ROOMS[len(moves) % 5], LENGTHS[2], "k3" if "key" in busy else None, 2)(world)
+            elif busy == "end" and self.model.live:
+                await self._end(self.model.live[0])(world)
+            await world.scurry(moves)
+            await world.crash(linger_s)
+            if back:
+                await world.start()
+
+        self.do(act)
+
+    @action("service")
+    def disk_refuses_or_takes_again(self) -> None:
+        self._on_world(lambda world: world.take_again() if world.refusing else world.refuse())

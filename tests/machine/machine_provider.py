@@ -1,0 +1,129 @@
+"""A provider that keeps a record of what it answered, and carries out late what it seemed to have lost."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+import trio
+
+from fakes_connector import FakeConnector, FakeRoom, trio_time
+from transport_trio.errors import ConnectorError, ProviderRejected, ProviderTimeout, ProviderUnreachable, RoomNotFound
+from transport_trio.models import Participant, Room, RoomPlan
+
+
+def failure(kind: str) -> ConnectorError:
+    return {
+        "unreachable": ProviderUnreachable("daily", "down"),
+        "refused": ProviderRejected("daily", 403, "no"),
+        "lost": ProviderTimeout("daily", "no answer", in_doubt=True),
+    }[kind]
+
+
+@attrs.frozen
+class Look:
+    """An answer to "who is in the room?": `people` by id, with what tells persons apart; None: a failure."""
+
+    at: datetime
+    people: dict[str, str] | None
+    code: str = "ok"
+
+    def names(self, person: str) -> bool:
+        return self.people is not None and person in self.people.values()
+
+
+class Provider(FakeConnector):
+    """Beside the record: scripted answers for one room, answers that take long, and requests that land late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: defaultdict[str, list[Look]] = defaultdict(list)
+        self.deleted: list[Room] = []  # by us
+        self.answers_late_s = 0.0  # from the making of a room to its answer
+        self.lands_late_s: float | None = None  # the next creation seems lost, and is carried out so much later
+        self._scripts: defaultdict[str, deque[str]] = defaultdict(deque)
+        self._landing: list[tuple[float, RoomPlan]] = []
+
+    @property
+    def rooms(self) -> dict[str, FakeRoom]:
+        self._land()
+        return super().rooms
+
+    @property
+    def troubled(self) -> bool:
+        """Whether some answer to come will not be the truth at once."""
+        return bool(
+            any(self._failures.values())
+            or self._always
+            or any(self._delays.values())
+            or self._pretended
+            or any(self._scripts.values())
+            or self.answers_late_s
+            or self.lands_late_s is not None
+            or self._landing
+        )
+
+    def script(self, room_name: str, *answers: str) -> None:
+        """The next looks into this room are answered so: `empty`, `missing`, or a kind of failure."""
+        self._scripts[room_name].extend(answers)
+
+    def calm(self) -> None:
+        """From now on everything is answered at once and with the truth."""
+        self.recover()
+        self._delays.clear()
+        self._pretended.clear()
+        self._scripts.clear()
+        self.answers_late_s, self.lands_late_s = 0.0, None
+
+    async def create_room(self, plan: RoomPlan) -> Room:
+        if self.lands_late_s is not None:
+            self._landing.append((trio.current_time() + self.lands_late_s, plan))
+            self.lands_late_s = None
+            await trio.lowlevel.checkpoint()
+            raise failure("lost")
+        room = await super().create_room(plan)
+        await trio.sleep(self.answers_late_s)
+        return room
+
+    async def delete_room(self, name: str) -> None:
+        await self._call("delete_room", name, lambda: self._delete(name))
+
+    async def presence(self, room_name: str) -> tuple[Participant, ...]:
+        try:
+            people = await self._answer(room_name)
+        except ConnectorError as exc:
+            self.looks[room_name].append(Look(trio_time(), None, exc.code))
+            raise
+        named = {who.id: who.person for who in people}
+        self.looks[room_name].append(Look(trio_time(), named))
+        return people
+
+    async def _answer(self, room_name: str) -> tuple[Participant, ...]:
+        people = await super().presence(room_name)
+        if not self._scripts[room_name]:
+            return people
+        match self._scripts[room_name].popleft():
+            case "empty":
+                return ()
+            case "missing":
+                raise RoomNotFound(self.name, room_name)
+            case kind:
+                raise failure(kind)
+
+    def _delete(self, name: str) -> Any:
+        if name in self.rooms:
+            self.deleted.append(self._rooms.pop(name).room)
+
+    def _land(self) -> None:
+        """Carry out what was under way, as of the time it arrived."""
+        now = trio.current_time()
+        for at, plan in tuple(self._landing):
+            if at > now:
+                continue
+            self._landing.remove((at, plan))
+            if plan.name not in super().rooms:
+                room = self._add(plan.name, plan.expires_at, plan)
+                made = trio_time() - timedelta(seconds=now - at)
+                self._rooms[plan.name].room = attrs.evolve(room, created_at=made.replace(microsecond=0))
