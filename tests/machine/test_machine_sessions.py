@@ -12,8 +12,9 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from machine_actions import GROUPS, LENGTHS, Actions
+from machine_actions import GROUPS, LENGTHS
 from machine_driver import Driver
+from machine_faults import Faults
 from machine_model import Model
 from machine_rig import World
 
@@ -26,7 +27,7 @@ def acts(*groups: str) -> st.SearchStrategy[Act]:
     return st.one_of([act for group in groups for act in GROUPS[group]])
 
 
-class Sessions(RuleBasedStateMachine, Actions):
+class Sessions(RuleBasedStateMachine, Faults):
     """Few rules, each for many actions: Hypothesis leaves out some rules in each story, and repeats the others."""
 
     def __init__(self) -> None:
