@@ -102,7 +102,7 @@ class _Drill:
 
     async def leave_frozen_server(self) -> None:
         """The server of the killed service stands still, so that it cannot die with it."""
-        (pid,) = await self._servers()
+        pid = (await self._servers())[0]
         with _frozen_while_it_lives(pid):
             await self._kill(another_port=True)
             await self._start()
@@ -110,7 +110,7 @@ class _Drill:
 
     async def leave_server_that_heard_of_nothing(self) -> None:
         """A server on the store whose parent-death signal was lost: it has a parent that lives, the drill."""
-        await self._kill()
+        await self._kill(another_port=True)  # with the same, the port alone would keep the next one out
         await until(self._is_unserved, WAIT_S)
         with _left_behind(self.watch.config) as orphan:
             await until(lambda: self._serves(orphan.pid), WAIT_S)
@@ -134,7 +134,7 @@ class _Drill:
 
     async def kill_child(self) -> None:
         service = self.world.service
-        (pid,) = await self._servers()
+        pid = (await self._servers())[0]
         before = await service.metric('transport_task_restarts_total{task="nats-server"}')
         os.kill(pid, signal.SIGKILL)
         self.report.holds("/ready says that nats is degraded", await until(partial(self._nats, "degraded"), WAIT_S))
@@ -145,7 +145,7 @@ class _Drill:
 
     async def freeze_child(self) -> None:
         """A server that hangs is not replaced; REST goes on, and so does it when it can."""
-        (pid,) = await self._servers()
+        pid = (await self._servers())[0]
         with frozen(pid):
             self.report.holds("/ready says that nats is degraded", await until(partial(self._nats, "degraded"), WAIT_S))
             away = await self.world.service.metric("transport_bus_away")

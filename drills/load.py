@@ -36,7 +36,7 @@ class Load:
     made: list[str] = attrs.field(factory=list)
     answers: list[tuple[float, float]] = attrs.field(factory=list)  # when asked, and how long it took
 
-    async def run(self, callers: int = 3) -> None:
+    async def run(self, callers: int) -> None:
         """Task body: until `over`, or cancelled."""
         async with trio.open_nursery() as nursery:
             for _ in range(callers):

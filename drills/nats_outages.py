@@ -99,10 +99,11 @@ async def _side(service: Service, world: World) -> AsyncIterator[_Side]:
 
 async def _play(stage: _Stage, *, short: bool) -> None:
     report, (one, two) = stage.report, stage.sides
+    callers = 1 if short else 3
     async with trio.open_nursery() as watch:
         watch.start_soon(_weigh, one)
         with consuming(stage.server.url) as consumer:
-            async with _churning(stage):
+            async with _churning(stage, callers):
                 began = trio.current_time()
                 await trio.sleep(CALM_SHORT_S if short else CALM_S)
                 weight = max(one.rss)
@@ -120,7 +121,7 @@ async def _play(stage: _Stage, *, short: bool) -> None:
             for side, events in await _all_told(stage):
                 check_stored(report, "the stream", [m for m in first if m.epoch == side.epoch], events)
                 check_stored(report, "a durable consumer", [m for m in taken if m.epoch == side.epoch], events)
-        await _wipe(stage, short=short)
+        await _wipe(stage, callers, short=short)
         heaviest = max(one.rss)
         report.figure("kills of the second service", two.service.starts - 1)
         report.figure("RSS before (MiB)", weight / 2**20)
@@ -237,7 +238,7 @@ async def _delivered(stage: _Stage) -> None:
     stage.report.holds("pending_messages falls back to 0", done, f"{took:.1f} s after the last session")
 
 
-async def _wipe(stage: _Stage, *, short: bool) -> None:
+async def _wipe(stage: _Stage, callers: int, *, short: bool) -> None:
     """The store is lost while events wait: what comes after goes on from the bookmark."""
     report, server, proxy = stage.report, stage.server, stage.proxy
     settled = {side.epoch: (await side.caller.events())[-1]["id"] for side in stage.sides}
@@ -254,7 +255,7 @@ async def _wipe(stage: _Stage, *, short: bool) -> None:
         await _start(server)
         proxy.heal()
 
-    async with _churning(stage):
+    async with _churning(stage, callers):
         began = trio.current_time()
         await trio.sleep(0.5 if short else 2)
         await _suffer(stage, _Fault("wiped", lose_store, come_back_empty, 1 if short else 3), began)
@@ -272,11 +273,11 @@ async def _wipe(stage: _Stage, *, short: bool) -> None:
 
 
 @asynccontextmanager
-async def _churning(stage: _Stage) -> AsyncIterator[None]:
+async def _churning(stage: _Stage, callers: int) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         for side in stage.sides:
             side.load.over = False
-            nursery.start_soon(side.load.run)
+            nursery.start_soon(side.load.run, callers)
         yield
         for side in stage.sides:
             side.load.over = True
