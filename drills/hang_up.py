@@ -21,7 +21,7 @@ from drills.world import World, connections, open_files, open_world, percentile,
 
 HALF, HALF_SHORT = 500, 30  # what is kept for good, as caches, is there after the first half
 AT_ONCE = 40
-HEALTHY = 3
+HEALTHY, PAUSE_S = 3, 0.1
 # While it lasts somebody can hang up.
 ROOM_S, TOKEN_S = 0.15, 0.1
 ANSWER_S = 30.0  # three PROVIDER_TIMEOUT_S
@@ -179,6 +179,7 @@ async def _live_on(drill: _Drill) -> None:
         path = f"/sessions/{created['session_id']}"
         await _ask(drill, 200, "GET", path)
         await _ask(drill, 200, "DELETE", path)
+        await trio.sleep(PAUSE_S)
 
 
 async def _ask(drill: _Drill, wanted: int, method: str, path: str, *more: Any) -> Any:
