@@ -268,4 +268,4 @@ class _Hour:
         await until(back, BASE_S, 0.5)
         now = await self._look()
         above = now.above(base)
-        self.report.none("files, threads and tasks are as many as before", above, of=3)
+        self.report.none("files, threads and tasks go back to what they were", above, of=3)
