@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,37 +87,37 @@ class _Drill:
     async def _full(self, disk: Shortage, *, kill: bool) -> None:
         """Full, with the ballast to give way; then with that space taken too; then empty again."""
         leaving = await self.load.put_aside()
-        async with self._fault("full", "full"):
-            disk.fill()
-            await self._struck("full")
+        await self._begin("full", "full")
+        disk.fill()
+        await self._struck("full")
+        await trio.sleep(self.hold_s)
+        if kill:
+            await self._kill()
+            await self.service.start()
+        await self._ends_get_through(leaving)
+        await self._stays_shut("full")
+        crowded = self.ready.mark()
+        async with disk.crowded():
             await trio.sleep(self.hold_s)
-            if kill:
-                await self._kill()
-                await self.service.start()
-            await self._ends_get_through(leaving)
-            await self._stays_shut("full")
-            crowded = self.ready.mark()
-            async with disk.crowded():
-                await trio.sleep(self.hold_s)
-                await self._reads_go_on()
-            self.ready.check_named(self.report, "with no byte left /ready names the disk", crowded)
-            disk.empty()
-            await self._recovers()
+            await self._reads_go_on()
+        self.ready.check_named(self.report, "with no byte left /ready names the disk", crowded)
+        disk.empty()
+        await self._recovers()
 
     async def _failing(self, name: str, code: int, calls: set[str], *, kill: bool = False) -> None:
         """The program's own calls on its journal and ballast fail; nothing else does."""
-        async with self._fault(name, "full" if code == errno.ENOSPC else "io"):
-            self.gate.verdict = lambda call, file: code if call in calls and file in STORES else 0
-            await self._struck(name)
-            await trio.sleep(self.hold_s)
-            await self._stays_shut(name)
-            await self._reads_go_on()
-            if kill:
-                await self._kill()
-            self.gate.verdict = lambda call, file: 0
-            if kill:
-                await self.service.start()
-            await self._recovers()
+        await self._begin(name, "full" if code == errno.ENOSPC else "io")
+        self.gate.verdict = lambda call, file: code if call in calls and file in STORES else 0
+        await self._struck(name)
+        await trio.sleep(self.hold_s)
+        await self._stays_shut(name)
+        await self._reads_go_on()
+        if kill:
+            await self._kill()
+        self.gate.verdict = lambda call, file: 0
+        if kill:
+            await self.service.start()
+        await self._recovers()
 
     async def _checkpoint_fails(self) -> None:
         """The log can be written and the file cannot: all is durable in the log, which grows meanwhile."""
@@ -137,6 +136,7 @@ class _Drill:
 
     async def _no_byte_left(self, disk: Shortage) -> None:
         """Killed and started on a disk without a byte left: it opens for what goes on, or says why it cannot."""
+        await self._begin("full", "full")
         disk.fill()
         await self._struck("full")
         async with disk.crowded():
@@ -170,25 +170,22 @@ class _Drill:
 
     # --- what is claimed ----------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _fault(self, name: str, reason: str) -> AsyncIterator[None]:
-        """Count it, and claim that a metric did."""
-        counter = f'transport_journal_commit_failures_total{{reason="{reason}"}}'
-        starts = self.service.starts
-        before = await self.service.metric(counter)
-        yield
+    async def _begin(self, name: str, reason: str) -> None:
+        """Note what the metric of this fault says before it."""
+        self.counter = f'transport_journal_commit_failures_total{{reason="{reason}"}}'
+        self.counted = await self.service.metric(self.counter)
         self.report.count(f"rounds of a disk that is {name}", 1)
-        if self.service.starts == starts:
-            after = await self.service.metric(counter)
-            self.report.holds(f"{counter} counts a disk that is {name}", after > before, f"{before:.0f} to {after:.0f}")
 
     async def _struck(self, name: str) -> None:
         refused = len(self.load.refused)
         struck = await until(lambda: _true(len(self.load.refused) > refused), STRIKES_S)
         self.report.holds(f"callers are refused when the disk is {name}", struck)
         # What is asked from here on is asked of a service that knows.
-        await until(partial(self._not_ready), STRIKES_S)
+        await until(self._not_ready, STRIKES_S)
         self.ready.begin()
+        now = await self.service.metric(self.counter)
+        told = f"{self.counted:.0f} to {now:.0f}"
+        self.report.holds(f"{self.counter} counts a disk that is {name}", now > self.counted, told)
         await self.load.come()
 
     async def _not_ready(self) -> bool:
@@ -245,7 +242,9 @@ class _Drill:
         """Claim that the start that was launched ends, and says why."""
         self.refused_starts += 1
         code = await self.service.ended()
-        told = self.service.printed().decode().strip().splitlines()
+        told = [
+            line for line in self.service.printed().decode().splitlines() if not line.startswith("{")
+        ]  # but for logs
         self.report.holds(f"a start {where} ends with one line", code > 0 and len(told) == 1, (code, told))
         self.report.holds(f"that line names the fault, {where}", bool(told) and words in told[-1], told[-1:])
 
