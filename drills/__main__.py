@@ -33,7 +33,7 @@ NAMES = (
 # Those that use every processor, or whose figures are worth nothing beside others.
 ALONE = frozenset({"compressed_hour", "kill_anytime"})
 BESIDE = 3  # at a time: the others mostly wait
-DRILL_S = 400.0
+DRILL_S = 600.0
 
 
 async def run_drill(name: str, folder: Path, *, short: bool, quiet: bool = False) -> dict[str, Any]:
