@@ -63,6 +63,7 @@ class Metrics:
     bus_messages_refused: Counter
     bus_away: Gauge
     clock_jumps: Counter
+    clock_correction: Gauge
     tasks: Gauge
 
     @classmethod
@@ -156,7 +157,11 @@ class Metrics:
             bus_away=gauge(
                 "transport_bus_away", "1 while NATS or its stream cannot be used; 0 otherwise and without a bus."
             ),
-            clock_jumps=counter("transport_clock_jumps", "Jumps of the wall clock after which timers were set anew."),
+            clock_jumps=counter("transport_clock_jumps", "Jumps of the system clock."),
+            clock_correction=gauge(
+                "transport_clock_correction_seconds",
+                "How far our time is ahead of the system clock, where that is in doubt or wrong.",
+            ),
             tasks=gauge("transport_tasks", "Trio tasks alive: some for each live session, listener and request."),
         )
 

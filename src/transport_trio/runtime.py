@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # Between two questions to the provider whether key and domain are right.
 PROVIDER_CHECK_S = 30.0
+# How long a start waits to be told the time: a wrong wall clock would end sessions before their time.
+START_ASK_S = 2.0
 
 
 @attrs.frozen
@@ -84,8 +86,12 @@ async def _serve_until(
     metrics = Metrics.create(CollectorRegistry())
     metrics.watch(metrics.tasks, lambda: trio.lowlevel.current_statistics().tasks_living)
     clock = SystemClock(on_jump=metrics.clock_jumps.inc)
+    metrics.watch(metrics.clock_correction, lambda: clock.correction_s)
     state = _State()
     async with AsyncExitStack() as stack:
+        daily = await stack.enter_async_context(_open_connector(settings, metrics))
+        with trio.move_on_after(START_ASK_S):
+            await clock.settle(daily.check)
         journal = await stack.enter_async_context(
             open_journal(
                 settings.data_dir,
@@ -103,7 +109,6 @@ async def _serve_until(
         journal.on_commit(hub.tell)
         bus = await stack.enter_async_context(_open_bus(settings, journal, hub, metrics))
         connectors = ConnectorRegistry(metrics)
-        daily = await stack.enter_async_context(_open_connector(settings, metrics))
         connectors.register(daily)
         await stack.enter_async_context(_open_watches(clock, daily))
         deps = Deps(journal=journal, connectors=connectors, clock=clock, metrics=metrics, settings=settings)
@@ -117,7 +122,7 @@ async def _serve_until(
                 metrics=metrics,
                 keys=KeyRing(settings.api_keys),
                 clock=clock,
-                checks=lambda: [state.check(), journal.health(), bus.check(), daily.health()],
+                checks=lambda: [state.check(), journal.health(), bus.check(), daily.health(), clock.check()],
                 started_at=trio.current_time(),
                 stopping=lambda: state.stopping,
             )
