@@ -176,6 +176,20 @@ class TestKinds:
         assert api.get("/rooms/a/presence").json()["total_count"] == 1
         assert list(api.get("/presence").json()) == ["a"]
 
+    def test_presence_can_tell_of_half_the_people(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
+        for room in ("a", "b"):
+            api.post("/rooms", json={"name": room})
+        people = [daily_sandbox.join("a", user_id=f"u{number}")["id"] for number in range(3)]
+        daily_sandbox.join("b")
+        daily_sandbox.add_fault("half_presence", count=4)
+        assert api.get("/rooms/a").status_code == 200
+        told = api.get("/rooms/a/presence").json()
+        assert (told["total_count"], [one["id"] for one in told["data"]]) == (3, [people[1]])
+        assert api.get("/rooms/b/presence").json() == {"total_count": 1, "data": []}
+        assert api.get("/rooms/c/presence").status_code == 404
+        assert [one["id"] for one in api.get("/presence").json()["a"]] == [people[1]]
+        assert len(api.get("/rooms/a/presence").json()["data"]) == 3
+
     def test_a_room_can_be_missing_for_a_moment(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         api.post("/rooms", json={"name": "a"})
         daily_sandbox.add_fault("not_found", operation="room_presence", count=1)

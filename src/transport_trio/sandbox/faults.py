@@ -20,14 +20,15 @@ FaultKind = Literal[
     "garbage",
     "wrong_types",
     "empty_presence",
+    "half_presence",
     "not_found",
 ]
 KINDS: tuple[str, ...] = get_args(FaultKind)
 # The request takes effect before these show, unless the fault says otherwise.
-AFTERWARDS = frozenset({"lost_response", "cut_body", "garbage", "wrong_types", "empty_presence"})
+AFTERWARDS = frozenset({"lost_response", "cut_body", "garbage", "wrong_types", "empty_presence", "half_presence"})
 # These alone leave the choice: a gateway may fail before or after the request was carried out.
 EITHER = frozenset({"delay", "error", "hang_up"})
-PRESENCE_ONLY = frozenset({"empty_presence"})
+PRESENCE_ONLY = frozenset({"empty_presence", "half_presence"})
 PRESENCE_OPERATIONS = frozenset({"all_presence", "room_presence"})
 OPERATIONS = PRESENCE_OPERATIONS | {
     *("get_domain", "update_domain"),

@@ -81,8 +81,20 @@ async def _spoilt(fault: Fault, response: Response, operation: str) -> Response:
             return json_response(jsonform.with_wrong_types(value), response.status_code)
         case "empty_presence":
             return json_response({} if operation == "all_presence" else {"total_count": 0, "data": []})
+        case "half_presence":
+            return await _halved(response, operation)
         case _:
             return _error(fault)
+
+
+async def _halved(response: Response, operation: str) -> Response:
+    """Presence of every second person, with the count of all."""
+    value = jsonform.read(await response.get_data(as_text=False))
+    if operation == "all_presence":
+        return json_response({room: people[1::2] for room, people in value.items() if people[1::2]})
+    if "data" in value:
+        value = {**value, "data": value["data"][1::2]}
+    return json_response(value, response.status_code)
 
 
 def _error(fault: Fault) -> Response:
