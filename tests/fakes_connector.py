@@ -152,10 +152,16 @@ class FakeConnector:
             found = self.rooms.get(name)
             return found.room if found else None
 
-        return await self._call("find_room", name, find)
+        try:
+            return await self._call("find_room", name, find)
+        except RoomNotFound:
+            return None
 
-    async def delete_room(self, name: str) -> None:
-        await self._call("delete_room", name, lambda: self._rooms.pop(name, None))
+    async def delete_room(self, name: str) -> bool:
+        try:
+            return await self._call("delete_room", name, lambda: self._rooms.pop(name, None) is not None)
+        except RoomNotFound:
+            return False
 
     async def create_token(self, plan: TokenPlan) -> str:
         def mint() -> str:

@@ -57,8 +57,8 @@ class TransportConnector(Protocol):
     async def find_room(self, name: str) -> Room | None:
         """The room of that name, or None when there is none (or it has expired)."""
 
-    async def delete_room(self, name: str) -> None:
-        """Delete the room; one that is not there is a success.
+    async def delete_room(self, name: str) -> bool:
+        """Delete the room; False when the provider says that there is none.
 
         Never repeated by itself: after a lost answer the name may be another room's, so look with `find_room` first.
         """

@@ -49,12 +49,12 @@ async def test_an_expired_room_is_not_found(provider: Provider) -> None:
         assert await provider.connector.find_room("lobby") is None
 
 
-async def test_a_deleted_room_is_gone_and_deleting_it_again_is_a_success(provider: Provider) -> None:
+async def test_a_deleted_room_is_gone_and_deleting_it_again_says_so(provider: Provider) -> None:
     with trio.fail_after(TEST_S):
         await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
-        await provider.connector.delete_room("lobby")
+        assert await provider.connector.delete_room("lobby")
         assert await provider.connector.find_room("lobby") is None
-        await provider.connector.delete_room("lobby")
+        assert not await provider.connector.delete_room("lobby")
 
 
 async def test_an_expired_room_can_be_deleted(provider: Provider) -> None:

@@ -23,6 +23,7 @@ from transport_trio.errors import (
     ProviderUnreachable,
     RequestInProgress,
     RoomExists,
+    RoomNotFound,
     SessionNotFound,
     Stopping,
     StorageUnavailable,
@@ -216,6 +217,34 @@ async def test_a_foreign_room_of_our_name_is_left_alone_at_the_end(autojump_cloc
         await trio.sleep(5)
         assert "stage" in world.connector.rooms
         assert world.metric("transport_rooms_owed") == 0
+
+
+@pytest.mark.parametrize("operation", ["find_room", "delete_room"])
+async def test_one_404_does_not_make_us_forget_a_room(operation: str, autojump_clock: MockClock, world: World) -> None:
+    """A provider whose servers do not agree for a moment: a room wrongly forgotten would live on until its `exp`."""
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        world.connector.fail(operation, RoomNotFound("daily", session.room.name))
+        await service.end(session.id)
+        await trio.sleep(0.5)
+        assert session.room.name in world.connector.rooms
+        assert world.metric("transport_rooms_owed") == 1
+        await trio.sleep(20)
+        assert world.connector.rooms == {}
+        assert world.metric("transport_rooms_owed") == 0
+
+
+async def test_a_room_that_is_gone_is_settled_by_the_second_look(autojump_clock: MockClock, world: World) -> None:
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        world.connector.drop_room(session.room.name)
+        looks = world.connector.count("find_room")
+        await service.end(session.id)
+        await trio.sleep(14)
+        assert (await service.get(session.id)).provider_cleanup is ProviderCleanup.PENDING
+        await trio.sleep(2)
+        assert (await service.get(session.id)).provider_cleanup is ProviderCleanup.DONE
+        assert world.connector.count("find_room") == looks + 2
 
 
 async def test_a_deletion_whose_answer_is_lost_never_hits_the_next_room_of_that_name(

@@ -29,6 +29,7 @@ class Owed:
     waiting: int = 0  # creations that want its room's name
     looks: int = 0  # begun
     vacant_look: int = 0  # the latest one that found no room of ours
+    missing_since: float | None = None  # since when every look found no room at all
     failed_at: float = float("-inf")  # the latest try, where it failed
     looked: trio.Event = attrs.field(factory=trio.Event)  # set, and made anew, at the end of each look
 

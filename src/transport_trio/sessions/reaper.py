@@ -16,7 +16,7 @@ import trio
 
 from transport_trio.concurrency import doubling_s
 from transport_trio.errors import TransportError, UnknownProvider, VersionConflict
-from transport_trio.models import ProviderCleanup, RoomDebt, RoomIntent, Session
+from transport_trio.models import ProviderCleanup, Room, RoomDebt, RoomIntent, Session
 from transport_trio.ports import Change, TransportConnector
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.owed import RETRY_MIN_S, Ledger, Owed, debt_of
@@ -119,6 +119,8 @@ class Reaper:
                 self._ledger.remove(owed)
             case _Result.VACANT:
                 owed.vacant_look = owed.looks
+                if owed.missing_since is not None:
+                    owed.due = max(owed.due, owed.missing_since + self._confirm_s)
             case _Result.FAILED:
                 owed.failed_at = now
         owed.tell()
@@ -131,7 +133,7 @@ class Reaper:
             connector = self._deps.connectors.get(debt.provider)
             if not owed.written:
                 await self._write_down(owed)
-            result = await self._delete(debt, connector)
+            result = await self._delete(owed, connector)
             if result is _Result.PAID:
                 await self._settle(debt)
         except UnknownProvider:
@@ -151,8 +153,9 @@ class Reaper:
         owed.written = True
         log.warning("creation was broken off", extra={"session_id": debt.session_id, "room_name": debt.room_name})
 
-    async def _delete(self, debt: RoomDebt, connector: TransportConnector) -> _Result:
+    async def _delete(self, owed: Owed, connector: TransportConnector) -> _Result:
         """Delete our room, unless it is gone or replaced by somebody else's."""
+        debt = owed.debt
         told = {"session_id": debt.session_id, "room_name": debt.room_name}
         session = await self._deps.journal.get(debt.session_id)
         if session is not None and not session.has_ended:
@@ -161,17 +164,37 @@ class Reaper:
             return _Result.PAID
         room = await connector.find_room(debt.room_name)
         if room is None or not debt.covers(room):
-            if debt.in_doubt and self._deps.clock.now() - debt.owed_at <= timedelta(seconds=DOUBT_S):
-                self._count(debt.provider, "not_yet_there")
-                return _Result.VACANT
-            self._count(debt.provider, "gone" if room is None or debt.in_doubt else "foreign")
-            if room is not None and not debt.in_doubt:
-                log.warning("foreign room left alone", extra=told)
-            return _Result.PAID
-        await connector.delete_room(debt.room_name)
+            return self._without(owed, room)
+        owed.missing_since = None
+        if not await connector.delete_room(debt.room_name):
+            # It was there a moment ago: the next look tells.
+            self._count(debt.provider, "not_there")
+            return _Result.FAILED
         self._count(debt.provider, "deleted")
         log.info("room deleted", extra=told)
         return _Result.PAID
+
+    def _without(self, owed: Owed, room: Room | None) -> _Result:
+        """What it means that there is no room, or another one than ours."""
+        debt, now = owed.debt, trio.current_time()
+        if room is not None:
+            owed.missing_since = None
+        elif owed.missing_since is None:
+            owed.missing_since = now
+        # One 404 is no proof: a room wrongly forgotten is never deleted.
+        unproven = owed.missing_since is not None and now - owed.missing_since < self._confirm_s
+        if unproven or (debt.in_doubt and self._deps.clock.now() - debt.owed_at <= timedelta(seconds=DOUBT_S)):
+            self._count(debt.provider, "not_there")
+            return _Result.VACANT
+        self._count(debt.provider, "gone" if room is None or debt.in_doubt else "foreign")
+        if room is not None and not debt.in_doubt:
+            told = {"session_id": debt.session_id, "room_name": debt.room_name}
+            log.warning("foreign room left alone", extra=told)
+        return _Result.PAID
+
+    @property
+    def _confirm_s(self) -> float:
+        return self._deps.settings.presence_confirm_s
 
     async def _settle(self, debt: RoomDebt) -> None:
         """Forget the debt, and say so in the session where there is one."""

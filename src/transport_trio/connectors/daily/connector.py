@@ -92,11 +92,12 @@ class DailyConnector:
         except RoomNotFound:
             return None
 
-    async def delete_room(self, name: str) -> None:
+    async def delete_room(self, name: str) -> bool:
         try:
             await self._client.call(DELETE_ROOM, lambda answer: parse_deleted(answer.json), room=name)
         except RoomNotFound:
-            log.debug("room was gone already", extra={"room_name": name})
+            return False
+        return True
 
     async def create_token(self, plan: TokenPlan) -> str:
         return await self._client.call(CREATE_TOKEN, lambda answer: parse_token(answer.json), body=token_body(plan))
