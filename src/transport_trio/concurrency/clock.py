@@ -76,6 +76,7 @@ class SystemClock:
 
     def check(self) -> Check:
         """For `/ready`: whether the wall clock can be believed."""
+        self.now()
         message = ""
         if self._in_doubt and self._jumps:
             message = "the system clock jumped, and the provider has not told yet whether it is right"
