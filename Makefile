@@ -40,7 +40,7 @@ lint: $(DEV_STAMP) ## Check style and types
 	@$(BIN)/mypy
 
 .PHONY: test-tools
-test-tools: $(DEV_STAMP) ## Run the tests that need more than Python (Debian: chromium, prometheus, openssl)
+test-tools: $(DEV_STAMP) ## Run the tests that need more than Python (Debian: chromium, prometheus, openssl, faketime)
 	@$(BIN)/python -m pytest -m "browser or tools" $(ARGS)
 
 .PHONY: check-metrics
