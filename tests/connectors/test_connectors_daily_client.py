@@ -169,6 +169,16 @@ async def test_attempts_are_counted_and_end(bench: NewBench, autojump_clock: Moc
     assert at.client.health.check().message == "daily answered 500: Internal Server Error"
 
 
+async def test_who_wakes_too_late_for_another_attempt_tells_what_went_wrong(
+    bench: NewBench, autojump_clock: MockClock
+) -> None:
+    """On a busy machine a wait ends late. There is no turn left then, but that is nobody's rate limit."""
+    at = bench(status(503, retry_after_s=1.5 * TIMEOUT_S), status(200))
+    with pytest.raises(ProviderUnreachable, match="daily answered 503"):
+        await at.call(PRESENCE)
+    assert at.client.health.check().message == "daily answered 503: Service Unavailable"
+
+
 @pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.name)
 async def test_a_silent_daily_costs_a_call_two_and_a_half_timeouts_at_most(
     bench: NewBench, autojump_clock: MockClock, op: Operation

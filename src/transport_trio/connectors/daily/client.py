@@ -123,11 +123,13 @@ class DailyClient:
         throttled = isinstance(failed.error, ProviderThrottled)
         if throttled:
             self._lanes[op.name].pause(min(wait_s, PAUSE_MAX_S))
-        if not failed.again or failures >= ATTEMPTS_MAX or trio.current_time() + wait_s > latest:
+        again = failed.again and failures < ATTEMPTS_MAX and trio.current_time() + wait_s <= latest
+        if again and not throttled:  # else the lane makes us wait, together with those behind us
+            await trio.sleep(wait_s)
+            again = trio.current_time() < latest  # a busy machine wakes us late
+        if not again:
             self._tell(failed)
             raise self._final(op, failed) from failed.__cause__
-        if not throttled:  # else the lane makes us wait, together with those behind us
-            await trio.sleep(wait_s)
 
     def _final(self, op: Operation, failed: Failed) -> ConnectorError:
         if not isinstance(failed.error, ProviderThrottled) or failed.retry_after_s is not None:
