@@ -53,6 +53,20 @@ class TestKinds:
         assert response.json() == {"error": "server-error", "info": "maintenance"}
         assert names(daily_sandbox) == []
 
+    def test_a_connection_goes_on_after_an_error_that_came_before_the_body(self, daily_sandbox: SandboxHandle) -> None:
+        daily_sandbox.add_fault("error", count=1)
+        head = b"POST /v1/rooms HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\nContent-Length: 12\r\n\r\n"
+        with connected(daily_sandbox) as stream:
+            for status in (b"500", b"200"):
+                stream.sendall(head)
+                time.sleep(0.1)
+                stream.sendall(b'{"name":"a"}')
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += stream.recv(4096)
+                assert answer.split()[1] == status
+        assert names(daily_sandbox) == ["a"]
+
     def test_an_error_can_come_after_the_effect(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         daily_sandbox.add_fault("error", takes_effect=True)
         assert api.post("/rooms", json={"name": "a"}).json() == {"error": "server-error"}

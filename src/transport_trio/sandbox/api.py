@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -69,6 +70,7 @@ async def _serve(sandbox: Sandbox, name: str, carry_out: CarryOut, /, **path: st
     exchange = _Exchange(path)
     status = None
     try:
+        await _wait_for_body()
         response = await with_faults(
             faults, partial(_answer, carry_out, exchange), operation=name, room_name=path.get("name", "")
         )
@@ -119,6 +121,12 @@ def _authenticate(sandbox: Sandbox) -> None:
 def _throttle(sandbox: Sandbox, name: str) -> None:
     if sandbox.config.rate_limits and sandbox.limits.take(name, sandbox.now()) is not None:
         raise throttled("Too many requests", sandbox.config.retry_after_s)
+
+
+async def _wait_for_body() -> None:
+    """A fault may answer without a look at the body. Hypercorn, answering first, leaves the connection deaf."""
+    with suppress(RequestEntityTooLarge, RequestTimeout):  # told by whoever looks
+        await request.get_data(cache=True, as_text=False, parse_form_data=False)
 
 
 async def _body(exchange: _Exchange) -> dict[str, Any]:
