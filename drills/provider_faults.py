@@ -37,8 +37,8 @@ from drills.report import Report
 from drills.world import frozen, until
 
 HOLD_S = 2.0
-AWAY_SHORT_S = 2.5
-TIMEOUT_SHORT_S = 1.0  # a call tries again for 1.5 of them, and would outlast a shorter outage
+AWAY_SHORT_S = 3.0
+TIMEOUT_SHORT_S = 1.5  # a call tries again for 1.5 of them, and would outlast a shorter outage
 REAL_TIMEOUT_S = 10.0
 SETTINGS = {
     "DAILY_RATE_LIMITS": "true",  # they belong to what keeps storms away

@@ -18,8 +18,8 @@ from drills.clients import Caller
 from drills.report import Report
 from drills.world import World, open_world, until
 
-TIMEOUT_S = 2.0
-COME_BACK_S = 4  # more than a call waits for (1.5 timeouts), so that its caller is told
+TIMEOUT_S = 3.0
+COME_BACK_S = 5  # more than a call waits for (1.5 timeouts), so that its caller is told
 POLL_S = 0.5
 LIVE = 4  # bystanders in each world
 SLACK_S = 5.0  # for a busy machine; the product's own bounds are counted in timeouts
