@@ -157,7 +157,7 @@ def test_any_text_is_a_message_or_gets_an_error(text: str) -> None:
     async def main() -> None:
         rig = Rig()
         with rig.listening() as ear:
-            conversation = Conversation(ear.listener, messages_max=10, faults_max=10)
+            conversation = Conversation(ear.listener, messages_max=10, faults_max=10, heartbeat_s=30)
             await ear.hear()
             conversation.hear(text)
             heard = await ear.hear()

@@ -80,7 +80,7 @@ async def test_a_ping_tells_a_filtered_listener_where_to_resume(rig: Rig, autoju
 
 async def test_the_limit_of_messages_holds_for_ten_seconds_at_a_time(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
-        conversation = Conversation(ear.listener, messages_max=3, faults_max=10)
+        conversation = Conversation(ear.listener, messages_max=3, faults_max=10, heartbeat_s=30)
         for _ in range(4):
             for _ in range(3):
                 conversation.hear(PING)
@@ -97,7 +97,7 @@ async def test_the_limit_of_messages_holds_for_ten_seconds_at_a_time(rig: Rig, a
 
 async def test_everything_that_costs_us_an_answer_counts_as_a_message(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
-        conversation = Conversation(ear.listener, messages_max=3, faults_max=10)
+        conversation = Conversation(ear.listener, messages_max=3, faults_max=10, heartbeat_s=30)
         conversation.hear_ping(b"")
         conversation.hear_binary()
         conversation.hear(PING)
@@ -108,7 +108,7 @@ async def test_everything_that_costs_us_an_answer_counts_as_a_message(rig: Rig, 
 
 async def test_bad_messages_are_answered_until_there_are_too_many(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
-        conversation = Conversation(ear.listener, messages_max=100, faults_max=2)
+        conversation = Conversation(ear.listener, messages_max=100, faults_max=2, heartbeat_s=30)
         for text in ("x", PING, ""):
             conversation.hear(text)
         assert ear.listener.closed_for is None
@@ -126,7 +126,7 @@ async def test_bad_messages_are_answered_until_there_are_too_many(rig: Rig, auto
 
 async def test_subscribing_to_nothing_hears_nothing_and_to_null_everything(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
-        conversation = Conversation(ear.listener, messages_max=100, faults_max=2)
+        conversation = Conversation(ear.listener, messages_max=100, faults_max=2, heartbeat_s=30)
         conversation.hear('{"type":"subscribe","session_ids":[],"types":null}')
         rig.happen("a")
         conversation.hear('{"type":"subscribe","session_ids":null,"types":["session_ended"]}')
@@ -144,3 +144,15 @@ async def test_subscribing_to_nothing_hears_nothing_and_to_null_everything(rig: 
         "subscribed",
         4,
     ]
+
+
+async def test_pongs_that_nobody_asked_for_are_a_flood_and_others_are_not(rig: Rig, autojump_clock: MockClock) -> None:
+    with rig.listening() as ear:
+        conversation = Conversation(ear.listener, messages_max=3, faults_max=10, heartbeat_s=1)
+        for _ in range(100):
+            conversation.hear_pong()
+            await trio.sleep(0.5)  # twice as often as we ping
+        assert ear.listener.closed_for is None
+        for _ in range(24):
+            conversation.hear_pong()
+        assert ear.listener.closed_for is Close.FLOODING

@@ -8,8 +8,12 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
-from socket_rig import PING, TEXT, Peer, Served, client_frame, peer, serving
+from socket_rig import CLOSE, PING, PONG, TEXT, Peer, Served, client_frame, peer, serving
 from trio.testing import wait_all_tasks_blocked
+
+from transport_trio.web.connection import Connection
+from transport_trio.web.socket import CLOSE_S
+from transport_trio.web.wsstream import ends_with_close
 
 EVENT_BYTES = 60_000
 
@@ -104,3 +108,55 @@ async def test_a_flood_from_a_peer_that_does_not_read_ends_too() -> None:
                 pass
         await rig.until_listeners(0)
         assert rig.dropped("flooding") == 1
+
+
+async def test_a_flood_of_pongs_has_an_end() -> None:
+    """They used to be counted nowhere, and let no other task in between."""
+    async with (
+        serving(listener_messages_max=10, heartbeat_s=5) as rig,
+        peer(rig) as flood,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def send() -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                while True:
+                    await flood.stream.send_all(client_frame(PONG, b"") * 1000)
+
+        nursery.start_soon(send)
+        assert await flood.close_code(answer=False) == 4429
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_follows_a_close_is_not_taken_apart() -> None:
+    """Else who floods would be served best after we have given it up."""
+    async with serving(listener_messages_max=10) as rig, peer(rig) as flood:
+        await flood.stream.send_all(client_frame(TEXT, b'{"type":"ping"}') * 11)
+        assert await flood.close_code(answer=False) == 4429
+        await flood.stream.send_all(b"\xff" * 1000)  # no frame at all, and nobody minds
+        began = trio.current_time()
+        await flood.send(CLOSE, b"\x11\x4d")
+        assert await flood.rest() == b""
+        assert trio.current_time() - began < CLOSE_S / 2
+
+
+@pytest.mark.parametrize(("reason", "ends"), [(b"", True), (b"x" * 123, True), (b"x" * 124, False)])
+def test_a_close_frame_is_found_at_the_end(reason: bytes, ends: bool) -> None:
+    assert ends_with_close(client_frame(TEXT, b"x") + client_frame(CLOSE, b"\x03\xe8" + reason)) is ends
+    assert not ends_with_close(client_frame(CLOSE, b"\x03\xe8" + reason) + b"x")
+    assert not ends_with_close(b"")
+
+
+async def test_who_has_said_something_that_we_have_not_read_is_not_silent() -> None:
+    """A service that has no time to read must not hold its own haste against others."""
+    left, right = socket.socketpair()
+    with left, right:
+        connection = Connection.__new__(Connection)
+        connection._socket = trio.socket.from_stdlib_socket(left)
+        assert not connection.has_unread
+        right.send(b"x")
+        assert connection.has_unread
+        left.recv(1)
+        assert not connection.has_unread
+        connection._socket.close()
+        assert not connection.has_unread

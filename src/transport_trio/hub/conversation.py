@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from transport_trio.errors import BadMessage
@@ -15,13 +17,16 @@ WINDOW_S = 10.0
 class Conversation:
     """One listener's messages. Synchronous: an answer is queued before the next message is looked at."""
 
-    def __init__(self, listener: Listener, *, messages_max: int, faults_max: int) -> None:
+    def __init__(self, listener: Listener, *, messages_max: int, faults_max: int, heartbeat_s: float) -> None:
         self._listener = listener
         self._messages_max = messages_max
         self._faults_left = faults_max
         # A fixed window: nobody is closed who keeps to the limit in every ten seconds, and it costs two numbers.
         self._window_ends = trio.current_time() + WINDOW_S
         self._messages = 0
+        # Those that answer our pings are free; some may be late and fall into the next window.
+        self._pongs_free = 2 * math.ceil(WINDOW_S / heartbeat_s)
+        self._pongs = 0
 
     def hear(self, text: str) -> None:
         """Answer a text message."""
@@ -57,11 +62,21 @@ class Conversation:
         if self._bear():
             self._listener.reply_frame(wire.pong_frame(payload))
 
-    def _bear(self) -> bool:
-        """Count a message; False when it is one too many, or the listener is closed anyway."""
+    def hear_pong(self) -> None:
+        """Bear with an RFC 6455 pong: more of them than we have asked for count like messages."""
+        self._look_at_clock()
+        self._pongs += 1
+        if self._pongs > self._pongs_free:
+            self._bear()
+
+    def _look_at_clock(self) -> None:
         now = trio.current_time()
         if now >= self._window_ends:
-            self._window_ends, self._messages = now + WINDOW_S, 0
+            self._window_ends, self._messages, self._pongs = now + WINDOW_S, 0, 0
+
+    def _bear(self) -> bool:
+        """Count a message; False when it is one too many, or the listener is closed anyway."""
+        self._look_at_clock()
         self._messages += 1
         if self._messages > self._messages_max:
             self._listener.close(wire.Close.FLOODING)

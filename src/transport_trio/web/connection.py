@@ -15,10 +15,12 @@ Held to Hypercorn 0.18; tests/web/test_web_connection.py names what this relies 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import re
 import socket
 import struct
+import termios
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -39,6 +41,7 @@ from transport_trio.web.refusals import OF_STATUS, Refused
 log = logging.getLogger(__name__)
 
 PIECE_BYTES = 64 * 1024
+NOTHING = struct.pack("i", 0)
 # h11 takes a bare LF for the end of a line, and joins lines that begin with a blank to the line before. Proxies that do
 # neither see other headers than we: the way in for requests hidden in requests (RFC 9112, 2.2 and 5.2, lets us refuse).
 AMBIGUOUS_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
@@ -262,6 +265,12 @@ class Connection(TCPServer):
         for start in range(0, len(data), PIECE_BYTES):
             with trio.fail_after(self._patience.stall_s):
                 await self.stream.send_all(data[start : start + PIECE_BYTES])
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether the kernel holds something of the peer that we have not read yet."""
+        number = self._socket.fileno()
+        return number >= 0 and fcntl.ioctl(number, termios.FIONREAD, NOTHING) != NOTHING
 
     def leave(self) -> None:
         """Close the connection without waiting for anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -17,7 +18,15 @@ from transport_trio.web import wsstream
 from transport_trio.web.auth import KeyRing
 from transport_trio.web.handshake import SUBPROTOCOL, offered_key, origin_allowed, subscription
 from transport_trio.web.problems import Forbidden, Unauthorized, UpgradeRequired
-from transport_trio.web.wsstream import SCOPE_KEY, Binary, Incoming, ListenerStream, PeerPing
+from transport_trio.web.wsstream import (
+    MESSAGES_WAITING,
+    SCOPE_KEY,
+    Binary,
+    Incoming,
+    ListenerStream,
+    PeerPing,
+    PeerPong,
+)
 from transport_trio.wire.socket import Close
 
 # How long a closed listener may take to read what is left for it and to answer; an honest one needs a round trip.
@@ -78,12 +87,16 @@ async def converse(stream: ListenerStream, listener: Listener, settings: Setting
     Cancellation: the peer has left (Quart cancels the handler), or the server is going down.
     """
     conversation = Conversation(
-        listener, messages_max=settings.listener_messages_max, faults_max=settings.listener_faults_max
+        listener,
+        messages_max=settings.listener_messages_max,
+        faults_max=settings.listener_faults_max,
+        heartbeat_s=settings.heartbeat_s,
     )
     goodbye_said = False
     with trio.CancelScope() as patience:
 
         def hurry() -> None:
+            stream.deafen()
             patience.deadline = trio.current_time() + CLOSE_S
 
         listener.on_close = hurry
@@ -104,15 +117,24 @@ async def converse(stream: ListenerStream, listener: Listener, settings: Setting
 
 async def _read(messages: trio.MemoryReceiveChannel[Incoming], conversation: Conversation, listener: Listener) -> None:
     async for message in messages:
-        match message:
-            case str():
-                conversation.hear(message)
-            case PeerPing(payload):
-                conversation.hear_ping(payload)
-            case Binary():
-                conversation.hear_binary()
-            case Close():
-                listener.close(message)
+        _hear(message, conversation, listener)
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            for _ in range(MESSAGES_WAITING):  # what waits already does not wait for another turn
+                _hear(messages.receive_nowait(), conversation, listener)
+
+
+def _hear(message: Incoming, conversation: Conversation, listener: Listener) -> None:
+    match message:
+        case str():
+            conversation.hear(message)
+        case PeerPing(payload):
+            conversation.hear_ping(payload)
+        case PeerPong():
+            conversation.hear_pong()
+        case Binary():
+            conversation.hear_binary()
+        case Close():
+            listener.close(message)
 
 
 async def _write(stream: ListenerStream, listener: Listener, settings: Settings, metrics: Metrics) -> bool:

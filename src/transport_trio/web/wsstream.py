@@ -5,7 +5,8 @@ original, this stream
 
 - negotiates no extensions: compression costs 100 KiB per listener;
 - refuses data that comes before the upgrade without stumbling over its own handler;
-- hands every incoming message to the handler directly, pings included, and stamps the arrival of each frame;
+- hands every incoming message to the handler directly, pings and pongs included, and stamps the arrival of each frame;
+- takes nothing apart any more once a listener is closed;
 - counts a message's bytes, not its characters, and keeps nothing of a message that is too large;
 - writes unshielded, so that a peer that stops reading holds neither its handler nor a stop, and can cut such a peer.
 """
@@ -24,7 +25,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ASGISendEvent
 from hypercorn.typing import ConnectionState as HypercornState
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Message, Ping, TextMessage
+from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
@@ -33,8 +34,11 @@ from transport_trio.web.refusals import Refused
 from transport_trio.wire.socket import MESSAGE_MAX_BYTES, Close
 
 SCOPE_KEY = "transport_trio.stream"
-# The reader waits for nothing but this channel: it only evens out the order in which tasks run.
-MESSAGES_WAITING = 4
+# The reader waits for nothing but this channel. So many messages are understood in one turn: with one in each, the
+# turns of a busy service can be so long that a flood stays below its limit.
+MESSAGES_WAITING = 32
+# Between two reads of 64 KiB from a peer that we have closed.
+SKIM_REST_S = 0.05
 
 
 @attrs.frozen
@@ -49,8 +53,18 @@ class PeerPing:
     payload: bytes
 
 
+@attrs.frozen
+class PeerPong:
+    """An RFC 6455 pong came, asked for or not."""
+
+
 # What the handler receives: a text message, or one of the others. After a `Close` nothing more can be understood.
-Incoming = str | Binary | PeerPing | Close
+Incoming = str | Binary | PeerPing | PeerPong | Close
+
+
+def ends_with_close(data: bytes) -> bool:
+    """Whether a client's close frame could be the last thing in there."""
+    return any(data[-6 - size : -4 - size] == bytes((0x88, 0x80 | size)) for size in range(126))
 
 
 def install() -> None:
@@ -63,7 +77,8 @@ class ListenerStream(WSStream):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.heard_at = trio.current_time()
+        self._heard_at = trio.current_time()
+        self._deaf = False
         self._deliver, self.messages = trio.open_memory_channel[Incoming](MESSAGES_WAITING)
         self._parts: list[str] = []
         self._size = 0
@@ -80,6 +95,8 @@ class ListenerStream(WSStream):
             event = replace(event, headers=headers, state=HypercornState({**event.state, SCOPE_KEY: self}))
         if isinstance(event, Body | Data) and not (self.closed or self.handshake.accepted):
             await self._refuse_early_data()
+        elif isinstance(event, Body | Data) and self._deaf:
+            await self._skim(event.data)
         elif not self._broken or isinstance(event, StreamClosed):
             await super().handle(event)
             if isinstance(event, Request) and self.closed:
@@ -100,11 +117,15 @@ class ListenerStream(WSStream):
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
-            self.heard_at = trio.current_time()
+            if self._deaf:
+                return
+            self._heard_at = trio.current_time()
             if isinstance(event, Message):
                 await self._assemble(event)
             elif isinstance(event, Ping):
                 await self._pass_on(PeerPing(bytes(event.payload)))
+            elif isinstance(event, Pong):
+                await self._pass_on(PeerPong())
             elif isinstance(event, CloseConnection):
                 await self._end(event)
 
@@ -137,9 +158,19 @@ class ListenerStream(WSStream):
             await self._send_wsproto_event(event.response())
         await self.send(StreamClosed(stream_id=self.stream_id))
 
+    async def _skim(self, data: bytes) -> None:
+        """Read on, at a walking pace, for a closed peer's own close frame: the last thing that it sends."""
+        if self.connection.state is ConnectionState.LOCAL_CLOSING and ends_with_close(data):
+            await self.send(StreamClosed(stream_id=self.stream_id))
+        else:
+            await trio.sleep(SKIM_REST_S)
+
     async def _pass_on(self, message: Incoming) -> None:
         with suppress(trio.BrokenResourceError):  # the handler has ended: nobody wants to know
-            await self._deliver.send(message)
+            try:
+                self._deliver.send_nowait(message)
+            except trio.WouldBlock:
+                await self._deliver.send(message)
 
     # --- what goes out; runs in the handler's task
 
@@ -172,6 +203,15 @@ class ListenerStream(WSStream):
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             return False  # busy: it is being closed, which is the only use of the stream outside the lock
         return True
+
+    @property
+    def heard_at(self) -> float:
+        """When the peer was last heard: now, if something that it sent waits for us to read it."""
+        return trio.current_time() if self._tcp.has_unread else self._heard_at
+
+    def deafen(self) -> None:
+        """Understand nothing more: the peer is being closed, and what a flood says costs more to read than to send."""
+        self._deaf = True
 
     def abort(self) -> None:
         """Cut the connection with a reset: what the peer has not read is dropped, and no task waits for it longer."""
