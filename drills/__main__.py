@@ -27,6 +27,7 @@ NAMES = (
     "presence_lies",
     "clock_jumps",
     "disk_full",
+    "bad_listeners",
     "hostile_bytes",
     "kill_between",
     "hang_up",
