@@ -104,7 +104,7 @@ async def _with_pests(
     left = await service.metric("transport_listeners")
     memory, files = rss_bytes(service.pid), open_files(service.pid)
     peaks = {"memory": memory, "files": files}
-    pests = Pests(service.port, heartbeat_s)
+    pests = Pests(service.port, heartbeat_s, arrive_s=for_s / 4)
     async with trio.open_nursery() as nursery:
         for kinds, count in zip((NEVER_READ, ONE_BYTE, VANISHED, GARBAGE, FLOODING), counts, strict=True):
             pests.start(nursery, kinds, count)

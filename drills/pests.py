@@ -22,7 +22,8 @@ RECEIVE_BYTES = 4096  # a small window, so that who does not read is noticed soo
 WELCOME = re.compile(rb'"listener_id":"(\w+)"')
 PONG_MESSAGE = frame(TEXT, b'{"type":"pong"}')
 PING_MESSAGE = frame(TEXT, b'{"type":"ping"}')
-COME_BACK_S = 1.0
+COME_BACK_S = 2.0
+ARRIVE_S = 3.0  # not all at the same instant: what is tried is not a burst of handshakes
 PEOPLE = random.Random(14)
 
 
@@ -126,13 +127,15 @@ class Pests:
     heartbeat_s: float
     met: list[Pest] = attrs.field(factory=list)
     over: bool = False
+    arrive_s: float = ARRIVE_S
 
     def start(self, nursery: trio.Nursery, kinds: tuple[Kind, ...], count: int) -> None:
         for number in range(count):
-            nursery.start_soon(self._live, kinds[number % len(kinds)])
+            nursery.start_soon(self._live, kinds[number % len(kinds)], number / count * self.arrive_s)
 
-    async def _live(self, kind: Kind) -> None:
+    async def _live(self, kind: Kind, after_s: float) -> None:
         """Misbehave; those that are closed and see it come back for more."""
+        await trio.sleep(after_s)
         while not self.over:
             with trio.socket.socket() as peer:
                 try:

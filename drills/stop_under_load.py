@@ -87,7 +87,7 @@ async def _round(report: Report, world: World, promises: _Promises, followers: l
     service = world.service
     assert world.nats is not None
     world.sandbox.set_faults({"kind": "delay", "operation": "create_room", "delay_s": 3.0, "chance": 0.5})
-    pests = Pests(service.port, heartbeat_s=1.0)
+    pests = Pests(service.port, heartbeat_s=1.0, arrive_s=LIFE_S / 2)
     async with trio.open_nursery() as nursery:
         for kinds in (NEVER_READ, ONE_BYTE, VANISHED, GARBAGE, FLOODING):
             pests.start(nursery, kinds, PESTS * len(kinds))
