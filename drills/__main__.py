@@ -28,6 +28,7 @@ NAMES = (
     "clock_jumps",
     "disk_full",
     "bad_listeners",
+    "stop_under_load",
     "hostile_bytes",
     "kill_between",
     "hang_up",
@@ -35,7 +36,7 @@ NAMES = (
     "journal_rollback",
 )
 # Those that use every processor, or whose figures are worth nothing beside others.
-ALONE = frozenset({"compressed_hour", "kill_anytime"})
+ALONE = frozenset({"compressed_hour", "kill_anytime", "bad_listeners"})
 BESIDE = 3  # at a time: the others mostly wait
 DRILL_S = 600.0
 
