@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -56,7 +57,12 @@ async def bystander(url: str) -> AsyncIterator[Bystander]:
     async with trio.open_nursery() as nursery:
         output = bytearray()
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[1],
+            # Under pytest, too, it finds what we find.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert process.stdin is not None
         assert process.stdout is not None

@@ -33,10 +33,13 @@ SETTINGS = {
     "LISTENER_MESSAGES_MAX": "100000",  # what is tried here is bytes
 }
 
+QUICKER = {"HEAD_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "1", "KEEP_ALIVE_S": "1.5"}
+
 
 async def run(report: Report, folder: Path, *, short: bool) -> None:
     limit = {"CONNECTIONS_MAX": str(CROWDED_LIMIT)}
-    async with open_world(folder, nats=False, **SETTINGS, **(limit if short else {})) as world:
+    settings = SETTINGS | QUICKER | limit if short else SETTINGS
+    async with open_world(folder, nats=False, **settings) as world:
         await world.service.start()
         async with bystander(world.service.url) as met, trio.open_nursery() as nursery:
             nursery.start_soon(_hidden_requests, report, world)
