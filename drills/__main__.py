@@ -14,7 +14,7 @@ from typing import Any
 import click
 import trio
 
-from drills.report import Report, dump, shown
+from drills.frame.report import Report, dump, shown
 
 ROOT = Path(__file__).parents[1]
 RESULT = "result.json"
@@ -36,7 +36,7 @@ NAMES = (
     "journal_rollback",
 )
 # Those that use every processor, or whose figures are worth nothing beside others.
-ALONE = frozenset({"compressed_hour", "kill_anytime", "bad_listeners"})
+ALONE = frozenset({"bad_listeners"})
 BESIDE = 3  # at a time: the others mostly wait
 DRILL_S = 600.0
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import attrs
 import trio
 
-from drills.clients import Caller
-from drills.ears import Ears, ears
-from drills.pests import FLOODING, GARBAGE, NEVER_READ, ONE_BYTE, VANISHED, Pests, closed_in
-from drills.report import Report
-from drills.wire import may_open
-from drills.world import World, open_files, open_world, percentile, rss_bytes, until
+from drills.frame.clients import Caller
+from drills.frame.report import Report
+from drills.frame.wire import may_open
+from drills.frame.world import World, open_files, open_world, percentile, rss_bytes, until
+from drills.parts.ears import Ears, ears
+from drills.parts.pests import FLOODING, GARBAGE, NEVER_READ, ONE_BYTE, VANISHED, Pests, closed_in
 
 # Healthy, in two processes and one alone; never read; a byte a second; vanish; garbage; flood.
 FULL, SHORT = (([350, 349, 1], 100, 50, 50, 50, 50), ([20, 19, 1], 6, 4, 3, 6, 4))

@@ -11,10 +11,10 @@ from typing import Any
 
 import trio
 
-from drills.clock_watch import Watch, find_library, watching
-from drills.provider_parts import at_sandbox
-from drills.report import Report
-from drills.world import frozen, until
+from drills.frame.report import Report
+from drills.frame.world import frozen, until
+from drills.parts.clock_watch import Watch, find_library, watching
+from drills.parts.provider_parts import at_sandbox
 
 HOUR_S = 3600
 # Length of the session and of its token that end while things go wrong; a busy machine takes seconds to make them.

@@ -13,11 +13,11 @@ from typing import Any
 
 import trio
 
-from drills.amounts import ALLOWED, Amounts, look, shown_as_table
-from drills.clients import Follower
-from drills.lines import Lines, open_lines
-from drills.report import Report
-from drills.world import World, cpu_s, open_world, until
+from drills.frame.clients import Follower
+from drills.frame.lines import Lines, open_lines
+from drills.frame.report import Report
+from drills.frame.world import World, cpu_s, open_world, until
+from drills.parts.amounts import ALLOWED, Amounts, look, shown_as_table
 from nats_server import Onlooker
 
 SESSIONS, SESSIONS_SHORT = 20_000, 200

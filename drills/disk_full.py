@@ -11,12 +11,12 @@ from typing import Any
 
 import trio
 
-from drills.clients import Caller, Follower, consuming
-from drills.disk_load import Load, Readiness, check_integrity
-from drills.disks import Gate, Shortage, Simulated, open_gate, tmpfs
-from drills.report import Report
-from drills.truth import check_dense, check_heard, check_stored, check_stories
-from drills.world import START_S, World, open_world, until
+from drills.frame.clients import Caller, Follower, consuming
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_heard, check_stored, check_stories
+from drills.frame.world import START_S, World, open_world, until
+from drills.parts.disk_load import Load, Readiness, check_integrity
+from drills.parts.disks import Gate, Shortage, Simulated, open_gate, tmpfs
 from nats_server import Onlooker
 
 ROUNDS, ROUNDS_SHORT = 2, 1

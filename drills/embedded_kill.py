@@ -17,12 +17,13 @@ from pathlib import Path
 import attrs
 import trio
 
-from drills.clients import Caller, Follower
-from drills.load import Load
-from drills.report import Report
-from drills.truth import check_dense, check_heard, check_stored
-from drills.world import World, free_port, frozen, open_world, percentile, until
+from drills.frame.clients import Caller, Follower
+from drills.frame.load import Load
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_heard, check_stored
+from drills.frame.world import World, frozen, open_world, percentile, until
 from nats_server import Onlooker
+from ports import free_port
 from transport_trio.bus import leash
 from transport_trio.bus.home import find_program
 

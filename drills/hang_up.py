@@ -11,13 +11,13 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller
-from drills.creations import Creation, check_rooms
-from drills.hang_up_clients import OF_DELETE, OF_POST, Again, Client, Point, check_clients
-from drills.raw import GONE, HEAD_END, connected, hang_up, request
-from drills.report import Report
-from drills.truth import check_dense, check_stories
-from drills.world import World, connections, open_files, open_world, percentile, rss_bytes, until
+from drills.frame.clients import Caller
+from drills.frame.raw import GONE, HEAD_END, connected, hang_up, request
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_stories
+from drills.frame.world import World, connections, open_files, open_world, percentile, rss_bytes, until
+from drills.parts.creations import Creation, check_rooms
+from drills.parts.hang_up_clients import OF_DELETE, OF_POST, Again, Client, Point, check_clients
 
 HALF, HALF_SHORT = 500, 30  # what is kept for good, as caches, is there after the first half
 AT_ONCE = 40

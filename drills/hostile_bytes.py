@@ -12,11 +12,11 @@ from pathlib import Path
 import attrs
 import trio
 
-from drills.bystander import bystander
-from drills.hostile_shapes import Frames, Shape, bombs, creation, malformed, oversized, post, smuggling
-from drills.report import Report
-from drills.wire import HOST, close_code, may_open, talk, upgrade_request
-from drills.world import World, open_files, open_world, rss_bytes, until
+from drills.frame.bystander import bystander
+from drills.frame.report import Report
+from drills.frame.wire import HOST, close_code, may_open, talk, upgrade_request
+from drills.frame.world import World, open_files, open_world, rss_bytes, until
+from drills.parts.hostile_shapes import Frames, Shape, bombs, creation, malformed, oversized, post, smuggling
 
 HALF_OPEN, MANY = 300, 10_000
 DRIPPING, DRIPPING_SHORT = 300, 10

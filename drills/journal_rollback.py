@@ -14,10 +14,10 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller, Follower
-from drills.report import Report
-from drills.truth import check_dense, check_heard, check_stored
-from drills.world import Service, World, open_world, until
+from drills.frame.clients import Caller, Follower
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_heard, check_stored
+from drills.frame.world import Service, World, open_world, until
 from nats_server import Onlooker, Stored
 
 WAIT_S = 30.0

@@ -13,10 +13,10 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller, Follower, consuming
-from drills.report import Report
-from drills.truth import check_dense, check_heard, check_stored, check_stories
-from drills.world import World, open_world, until
+from drills.frame.clients import Caller, Follower, consuming
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_heard, check_stored, check_stories
+from drills.frame.world import World, open_world, until
 from nats_server import Onlooker
 from transport_trio.sandbox import SandboxError
 

@@ -13,13 +13,13 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller
-from drills.creations import Creation, OtherUser, check_creations, check_rooms
-from drills.late_requests import LateRequests, late_requests
-from drills.raw import GONE, connected, request
-from drills.report import Report
-from drills.truth import check_dense, check_stories
-from drills.world import World, open_world, until
+from drills.frame.clients import Caller
+from drills.frame.raw import GONE, connected, request
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_stories
+from drills.frame.world import World, open_world, until
+from drills.parts.creations import Creation, OtherUser, check_creations, check_rooms
+from drills.parts.late_requests import LateRequests, late_requests
 from transport_trio.journal.sqlite_schema import FILE_NAME
 
 LANES = 2

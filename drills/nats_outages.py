@@ -11,13 +11,14 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller, Follower, consuming
-from drills.load import Load, claim_full_speed, pace
-from drills.report import Report
-from drills.truth import check_dense, check_heard, check_stored
-from drills.world import Service, World, free_port, open_world, rss_bytes, until
+from drills.frame.clients import Caller, Follower, consuming
+from drills.frame.load import Load, claim_full_speed, pace
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_heard, check_stored
+from drills.frame.world import Service, World, open_world, rss_bytes, until
 from lossy_proxy import LossyProxy, open_lossy_proxy
 from nats_server import NatsServer, Onlooker, Stored
+from ports import free_port
 
 WINDOW_S = 2  # of the stream, for messages that come twice: every long outage here outlasts it
 # docs/adr/0030: an answer is waited for 5 s, the stream looked at every 10 s; reconnecting takes two tries of 5 s each

@@ -9,12 +9,12 @@ from typing import Any
 
 import trio
 
-from drills.clients import Caller
-from drills.presence_truth import Pace, Truth, check_joins, check_leaves, inside_after
-from drills.provider_parts import at_sandbox, started_world
-from drills.report import Report
-from drills.truth import check_stories
-from drills.world import World, until
+from drills.frame.clients import Caller
+from drills.frame.report import Report
+from drills.frame.truth import check_stories
+from drills.frame.world import World, until
+from drills.parts.presence_truth import Pace, Truth, check_joins, check_leaves, inside_after
+from drills.parts.provider_parts import at_sandbox, started_world
 
 LIES: tuple[dict[str, Any], ...] = (
     {"kind": "empty_presence"},

@@ -10,9 +10,11 @@ from uuid import uuid4
 import attrs
 import trio
 
-from drills.clients import Caller
-from drills.provider_checks import AWAY_S, BACKOFF_MAX_S, CALL, CREATION, Case
-from drills.provider_parts import (
+from drills.frame.clients import Caller
+from drills.frame.report import Report
+from drills.frame.world import frozen, until
+from drills.parts.provider_checks import AWAY_S, BACKOFF_MAX_S, CALL, CREATION, Case
+from drills.parts.provider_parts import (
     ATTEMPTS_MAX,
     AWAY,
     DEGRADED,
@@ -33,8 +35,6 @@ from drills.provider_parts import (
     started_world,
     utc_now,
 )
-from drills.report import Report
-from drills.world import frozen, until
 
 HOLD_S = 2.0
 AWAY_SHORT_S = 3.0
@@ -190,8 +190,8 @@ async def _meanwhile(case: Case, name: str, wanted: tuple[int, str], began: floa
         if trio.current_time() > began + away_s and outcome_of(answer) == MADE:
             break  # a busy machine: the outage was over first
         case.check_answer(f"create, {name}", answer, wanted, took_s, CREATION)
-    await until(partial(case.said, DEGRADED), min(away_s, 2 * SLACK_S))
-    told = DEGRADED in case.readiness.since(began)
+    says_so = await until(partial(case.said, DEGRADED), min(away_s, 2 * SLACK_S))
+    told = says_so or DEGRADED in case.readiness.since(began)
     case.report.none("/ready tells of an outage", [] if told else [name], of=1)
     asked = await requests_of(case.world, "create_room") - asked
     many = [f"{name}: {asked:.0f} for {creations}"] if asked > ATTEMPTS_MAX * creations else []

@@ -12,13 +12,13 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller, Follower
-from drills.hostile_shapes import post
-from drills.pests import FLOODING, GARBAGE, NEVER_READ, ONE_BYTE, VANISHED, Pests
-from drills.report import Report
-from drills.truth import check_dense, check_heard, check_stored, check_stories
-from drills.wire import HOST, talk
-from drills.world import World, open_world, until
+from drills.frame.clients import Caller, Follower
+from drills.frame.report import Report
+from drills.frame.truth import check_dense, check_heard, check_stored, check_stories
+from drills.frame.wire import HOST, talk
+from drills.frame.world import World, open_world, until
+from drills.parts.hostile_shapes import post
+from drills.parts.pests import FLOODING, GARBAGE, NEVER_READ, ONE_BYTE, VANISHED, Pests
 from nats_server import Onlooker
 
 ROUNDS, ROUNDS_SHORT = 6, 2

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +22,7 @@ import trio
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
 
+from ports import free_port
 from transport_trio.bus import leash
 from transport_trio.bus.home import find_program
 
@@ -40,7 +39,7 @@ class NatsServer:
         self._folder = folder
         self._config: dict[str, Any] = {"jetstream": {"store_dir": str(folder / "store")}, **config}
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -123,22 +122,6 @@ class SharedServer(NatsServer):
     def places(self) -> Iterator[Place]:
         """Each of them once."""
         return (Place(user, self.port) for user in self._users)
-
-
-def _free_port() -> int:
-    """A port that the kernel gives to nobody who asks for any: while the server is stopped it stays ours.
-
-    Else another test run on this machine could get it, and our clients would write into its stream.
-    """
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @attrs.frozen

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import sysconfig
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,13 +24,6 @@ EPOCH = "0a0b0c0d"
 SESSION = "5d0f3a58-3b0c-4a53-a8b5-6a9b1d1f0a01"
 ADA = {"id": "p-ada", "user_id": "ada", "name": "Ada", "joined_at": "2026-01-01T11:00:00Z"}
 JETSTREAM_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import trio
 from examples_support import OpenService, create_session, end_session, example
-from speech_stream import ADA, SESSION, SpeechStream, free_port, nats_server
+from speech_stream import ADA, SESSION, SpeechStream, nats_server
 
+from ports import free_port
 from service_process import Child, child_process, logged
 from transport_trio.sandbox import SandboxHandle
 

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller, Follower
-from drills.provider_parts import started_world
-from drills.report import Report
-from drills.world import World
+from drills.frame.clients import Caller, Follower
+from drills.frame.report import Report
+from drills.frame.world import World
+from drills.parts.provider_parts import started_world
 
 LIBRARIES = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
 LIBRARY = "faketime/libfaketimeMT.so.1"

@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from drills.provider_parts import utc_now
-from drills.report import Report
+from drills.frame.report import Report
+from drills.parts.provider_parts import utc_now
 
 
 @attrs.frozen(kw_only=True)

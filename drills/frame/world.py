@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import httpx
 import trio
 
 from nats_server import NatsServer
+from ports import free_port
 from service_process import KEPT
 from transport_trio.sandbox import SandboxHandle
 
@@ -184,24 +184,6 @@ async def open_world(
         await sandbox.close()
         if server is not None:
             server.kill()
-
-
-def free_port() -> int:
-    """A port that nobody has, outside of those that the kernel gives away by itself."""
-    for port in range(21_000 + os.getpid() % 9_000, 32_000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if port not in _given:
-                _given.add(port)
-                return port
-    raise AssertionError("no port is free")
-
-
-_given: set[int] = set()
 
 
 async def until(holds: Callable[[], Awaitable[bool]], within_s: float, every_s: float = 0.05) -> bool:

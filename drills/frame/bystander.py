@@ -1,6 +1,6 @@
 """Somebody who uses the service as it is meant, in a process of its own, while others misbehave.
 
-`python -m drills.bystander URL` asks until its standard input ends, then prints what it met.
+`python -m drills.frame.bystander URL` asks until its standard input ends, then prints what it met.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from drills.report import Report
-from drills.world import START_S, percentile, until
+from drills.frame.report import Report
+from drills.frame.world import START_S, percentile, until
 
 PAUSE_S = 0.01
 ANSWER_S = 30.0
@@ -53,14 +53,14 @@ class Bystander:
 async def bystander(url: str) -> AsyncIterator[Bystander]:
     """One that asks during the block, and has told what it met after it."""
     met = Bystander()
-    command = [sys.executable, "-m", "drills.bystander", url]
+    command = [sys.executable, "-m", "drills.frame.bystander", url]
     async with trio.open_nursery() as nursery:
         output = bytearray()
         process = await trio.lowlevel.open_process(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             # Under pytest, too, it finds what we find.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )

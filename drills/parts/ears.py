@@ -1,7 +1,7 @@
 """Many listeners that behave, in processes of their own, so that who makes the load does not hold up who measures.
 
-`python -m drills.ears PORT COUNT AFTER` listens until its standard input names an event id, then until all have heard
-that one, and prints what each heard and when.
+`python -m drills.parts.ears PORT COUNT AFTER` listens until its standard input names an event id, then until all have
+heard that one, and prints what each heard and when.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 import trio
 
-from drills.wire import CLOSE, HOST, PING, PONG, TEXT, frame, upgrade_request
+from drills.frame.wire import CLOSE, HOST, PING, PONG, TEXT, frame, upgrade_request
 
 EVENT_ID = re.compile(rb'"id":(\d+)[,}]')
 EVENT_TIME = re.compile(rb'"time":"([^"]+)"')
@@ -129,10 +129,10 @@ class Ears:
         """So many listeners in each process; returns when all are connected."""
         for count in counts:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "drills.ears", str(port), str(count), str(after)],
+                [sys.executable, "-m", "drills.parts.ears", str(port), str(count), str(after)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                cwd=Path(__file__).parents[1],
+                cwd=Path(__file__).parents[2],
             )
             self.processes.append(process)
             self.outputs.append(bytearray())

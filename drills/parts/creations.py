@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import httpx
 
-from drills.report import Report
+from drills.frame.report import Report
 
 TTL_S, TTL_STEP_S = 7200, 100  # a session tells by its length which creation it came of
 

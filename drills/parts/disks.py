@@ -20,8 +20,8 @@ from uuid import uuid4
 
 import trio
 
-from drills import disk_gate
-from drills.world import Program
+from drills.frame.world import Program
+from drills.parts import disk_gate
 from transport_trio.journal.ballast import BALLAST_NAME
 
 TMPFS_MIB = 24

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from drills.report import Report
+from drills.frame.report import Report
 from nats_server import Stored
 
 Events = Sequence[dict[str, Any]]

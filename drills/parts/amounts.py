@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from drills.world import Service, open_files, rss_bytes
+from drills.frame.world import Service, open_files, rss_bytes
 
 MIB = 1024 * 1024
 

@@ -14,9 +14,9 @@ import attrs
 import httpx
 import trio
 
-from drills.clients import Caller
-from drills.report import Report
-from drills.world import World, open_world, until
+from drills.frame.clients import Caller
+from drills.frame.report import Report
+from drills.frame.world import World, open_world, until
 
 TIMEOUT_S = 3.0
 COME_BACK_S = 5  # more than a call waits for (1.5 timeouts), so that its caller is told

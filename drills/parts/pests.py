@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import trio
 
-from drills.wire import BINARY, HOST, PING, TEXT, close_code, frame, upgrade_request, vanish
+from drills.frame.wire import BINARY, HOST, PING, TEXT, close_code, frame, upgrade_request, vanish
 
 RECEIVE_BYTES = 4096  # a small window, so that who does not read is noticed soon
 WELCOME = re.compile(rb'"listener_id":"(\w+)"')

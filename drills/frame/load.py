@@ -11,9 +11,9 @@ from functools import partial
 import attrs
 import trio
 
-from drills.clients import Caller, Follower
-from drills.report import Report
-from drills.world import percentile
+from drills.frame.clients import Caller, Follower
+from drills.frame.report import Report
+from drills.frame.world import percentile
 from transport_trio.sandbox import SandboxError, SandboxHandle
 
 PAUSE_S = 0.02

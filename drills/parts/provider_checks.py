@@ -10,8 +10,10 @@ from typing import Any
 import attrs
 import trio
 
-from drills.clients import Caller
-from drills.provider_parts import (
+from drills.frame.clients import Caller
+from drills.frame.report import Report
+from drills.frame.world import World, until
+from drills.parts.provider_parts import (
     ATTEMPTS_MAX,
     COME_BACK_S,
     LIVE,
@@ -31,8 +33,6 @@ from drills.provider_parts import (
     requests_of,
     utc_now,
 )
-from drills.report import Report
-from drills.world import World, until
 
 AWAY_S = 8.0
 BACKOFF_MAX_S = 60.0  # of pollers and of the reaper

@@ -6,7 +6,7 @@ import gzip
 
 import attrs
 
-from drills.wire import BINARY, CLOSE, CONTINUATION, PING, TEXT, frame
+from drills.frame.wire import BINARY, CLOSE, CONTINUATION, PING, TEXT, frame
 
 JSON = b"Content-Type: application/json\r\n"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from drills.creations import Creation, creation_number
-from drills.report import Report
+from drills.frame.report import Report
+from drills.parts.creations import Creation, creation_number
 
 
 class Point(StrEnum):

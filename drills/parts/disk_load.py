@@ -16,9 +16,9 @@ import attrs
 import httpx
 import trio
 
-from drills.clients import Caller
-from drills.report import Report
-from drills.world import World, percentile, until
+from drills.frame.clients import Caller
+from drills.frame.report import Report
+from drills.frame.world import World, percentile, until
 from transport_trio.sandbox import SandboxError
 
 CALLERS = 4
