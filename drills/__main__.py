@@ -5,16 +5,22 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import trio
 
 from drills.frame.report import Report, dump, shown
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 RESULT = "result.json"
@@ -77,14 +83,14 @@ def main(
     """
     if here:
         assert keep is not None
-        (keep / RESULT).write_text(json.dumps(trio.run(_here, names[0], keep, short)))
+        (keep / RESULT).write_text(json.dumps(trio.run(_unless_ended, partial(run_drill, names[0], keep, short=short))))
         return
     if only_list:
         for name in NAMES:
             click.echo(f"{name:20} {(importlib.import_module(f'drills.{name}').__doc__ or '').splitlines()[0]}")
         return
     with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
-        results = trio.run(_all, names or NAMES, keep or Path(folder), short)
+        results = trio.run(_unless_ended, partial(_all, names or NAMES, keep or Path(folder), short))
     failed = [result["drill"] for result in results if not result["passed"]]
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -94,8 +100,20 @@ def main(
     sys.exit(1 if failed else 0)
 
 
-async def _here(name: str, folder: Path, short: bool) -> dict[str, Any]:
-    return await run_drill(name, folder, short=short)
+async def _unless_ended(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` returns. SIGTERM ends it in order: else those that it has started would live on."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_on_signal, nursery.cancel_scope)
+        result = await work()
+        nursery.cancel_scope.cancel(reason="the work is done")
+        return result
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+async def _end_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel(reason="a signal")
 
 
 async def _all(names: tuple[str, ...], folder: Path, short: bool) -> list[dict[str, Any]]:
@@ -110,16 +128,15 @@ async def _all(names: tuple[str, ...], folder: Path, short: bool) -> list[dict[s
     for name in names:
         if name in ALONE:
             await one(name)
-    beside = trio.CapacityLimiter(BESIDE)
+    waiting = deque(name for name in names if name not in ALONE)
 
-    async def in_turn(name: str) -> None:
-        async with beside:
-            await one(name)
+    async def some() -> None:
+        while waiting:
+            await one(waiting.popleft())
 
     async with trio.open_nursery() as nursery:
-        for name in names:
-            if name not in ALONE:
-                nursery.start_soon(in_turn, name)
+        for _ in range(BESIDE):
+            nursery.start_soon(some)
     return sorted(results, key=lambda result: NAMES.index(result["drill"]))
 
 
