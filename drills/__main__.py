@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -56,7 +57,13 @@ async def run_drill(name: str, folder: Path, *, short: bool, quiet: bool = False
         await module.run(report, folder, short=short)
     if patience.cancelled_caught:
         report.holds("the drill comes to its end", False, f"not within {DRILL_S:g} s")
-    return {**report.as_json(), "lasted_s": round(trio.current_time() - began, 1)}
+    return {**report.as_json(), "lasted_s": round(trio.current_time() - began, 1), "processor_s": round(_processor_s())}
+
+
+def _processor_s() -> float:
+    """Processor time of this process and of all its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 @click.command(

@@ -21,7 +21,7 @@ from drills.parts.amounts import ALLOWED, Amounts, look, shown_as_table
 from nats_server import Onlooker
 
 SESSIONS, SESSIONS_SHORT = 20_000, 200
-LIVES, LIVES_SHORT = 250, 60  # at the same time
+LIVES, LIVES_SHORT = 160, 60
 WARM_UP = 0.05  # of the sessions come first: pools and caches fill once
 # So few requests at once keep the service busy all the time; more would only wait inside it.
 REST_LINES, SANDBOX_LINES = 6, 6
@@ -29,13 +29,13 @@ REST_LINES, SANDBOX_LINES = 6, 6
 # no further.
 OWED_MAX, PENDING_MAX = 300, 3_000
 # Ends are asked for, come with time, or because the room is gone; inside somebody stays, leaves before, or never comes.
-FATES = ("requested",) * 13 + ("expired",) * 5 + ("room_gone",) * 2
-GUESTS = ("stays",) * 5 + ("leaves",) * 2 + ("nobody",) * 3
+FATES = ("requested",) * 15 + ("expired",) * 4 + ("room_gone",)
+GUESTS = ("stays",) * 6 + ("leaves",) + ("nobody",) * 3
 POLL_S, POLL_SHORT_S = 2.0, 0.5
-BRIEF_S, BRIEF_SHORT_S = 4, 2
+BRIEF_S, BRIEF_SHORT_S = 3, 2
 LOOK_S = 1.0
 TENTHS = 10
-COMES_BACK_S = 5.0
+COMES_BACK_S = 10.0
 SETTLED_S = 90.0
 BASE_S = 30.0  # idle threads end after ten seconds, idle connections after five
 REQUESTS = "transport_provider_requests_total"

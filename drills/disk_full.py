@@ -274,8 +274,8 @@ class _Drill:
         self.report.holds("listeners stay connected while the disk fails", connections <= starts, told)
         await until(partial(self._delivered), QUIET_S, 0.3)
         check_stored(self.report, "the stream", await Onlooker(self.world.nats.url).stored(), events)
-        await until(lambda: _true(len({one.seq for one in consumer.taken}) >= len(events)), QUIET_S)
-        check_stored(self.report, "a durable consumer", list({one.seq: one for one in consumer.taken}.values()), events)
+        await until(partial(consumer.has_taken, len(events)), QUIET_S)
+        check_stored(self.report, "a durable consumer", consumer.first_deliveries(), events)
         self.report.figure("events", len(events))
         await self.load.check_answers(self.report, ANSWERS_S)
 

@@ -89,7 +89,8 @@ class Report:
 
 def shown(result: dict[str, Any]) -> str:
     """A result, as `Report.as_json` gave it, for people."""
-    lines = [f"{'passed' if result['passed'] else 'FAILED':7} {result['drill']} in {result['lasted_s']:.0f} s"]
+    took = f"{result['lasted_s']:.0f} s, {result.get('processor_s', 0)} s of processor time"
+    lines = [f"{'passed' if result['passed'] else 'FAILED':7} {result['drill']} in {took}"]
     lines += [f"    {_number(value):>12}  {what}" for what, value in result["figures"].items()]
     for claim in result["claims"]:
         detail = f"  ({claim['detail']})" if claim["detail"] else ""
