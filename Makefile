@@ -35,7 +35,7 @@ endif
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## Check style and types
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --no-cache .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 

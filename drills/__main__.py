@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import click
 import trio
 
+from drills.frame.launcher import close_launcher
 from drills.frame.report import Report, dump, shown
 
 T = TypeVar("T")
@@ -53,8 +54,11 @@ async def run_drill(name: str, folder: Path, *, short: bool, quiet: bool = False
     report = Report(name, quiet=quiet)
     began = trio.current_time()
     module = importlib.import_module(f"drills.{name}")
-    with trio.move_on_after(DRILL_S) as patience:
-        await module.run(report, folder, short=short)
+    try:
+        with trio.move_on_after(DRILL_S) as patience:
+            await module.run(report, folder, short=short)
+    finally:
+        close_launcher()
     if patience.cancelled_caught:
         report.holds("the drill comes to its end", False, f"not within {DRILL_S:g} s")
     return {**report.as_json(), "lasted_s": round(trio.current_time() - began, 1), "processor_s": round(_processor_s())}

@@ -20,10 +20,10 @@ from drills.frame.world import World, open_world, until
 from nats_server import Onlooker
 from transport_trio.sandbox import SandboxError
 
-LANES = 2  # one for each core: most of the time goes into starting
+LANES = 2  # one for each core
 KILLS, KILLS_SHORT = 100, 3  # in each lane
 IN_START = 0.25  # the share of kills that strike before the service answers
-START_S = 0.7
+START_S = 0.3
 LIFE_S = 0.6
 CALLERS = 6
 LATE_S = 10.0  # an end falls into an outage of some seconds, and is made good at the next start

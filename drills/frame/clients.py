@@ -18,6 +18,7 @@ import nats
 import nats.errors
 import trio
 from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.trio.client import connect
 
@@ -25,6 +26,8 @@ from nats_server import STREAM, Stored
 
 PAUSE_S = 0.05
 ANSWER_S = 60.0
+# A consumer gets again what it has not acknowledged for so long; by default that is half a minute.
+ACK_WAIT_S = 2.0
 
 
 class Caller:
@@ -211,7 +214,9 @@ class Consumer:
         while not self._over.is_set() and not client.is_closed:
             try:
                 if subscription is None:
-                    subscription = await jetstream.pull_subscribe("transport.events.>", durable="drill", stream=STREAM)
+                    subscription = await jetstream.pull_subscribe(
+                        "transport.events.>", durable="drill", stream=STREAM, config=ConsumerConfig(ack_wait=ACK_WAIT_S)
+                    )
                 for message in await subscription.fetch(200, timeout=0.5):
                     seq = message.metadata.sequence.stream
                     self.taken.append(Stored(seq, message.subject, message.data, dict(message.headers or {})))

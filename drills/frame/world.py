@@ -16,6 +16,7 @@ import attrs
 import httpx
 import trio
 
+from drills.frame.launcher import Forked, launcher
 from nats_server import NatsServer
 from ports import free_port
 from service_process import KEPT
@@ -27,6 +28,8 @@ LOOK_S = 0.01
 # Reading the machine's certificates costs more than a hundred questions, and everything is on loopback.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 LISTENING = "0A"  # in /proc/net/tcp
+# What the loader or the interpreter reads before any of our code runs: a fork would come too late for it.
+READ_BEFORE_MAIN = frozenset({"LD_PRELOAD", "TZ"})
 # Looks into rooms and confirmations of leaves, so that a drill need not wait for a beat of 15 seconds.
 QUICK = {"PRESENCE_POLL_S": "0.5", "PRESENCE_CONFIRM_S": "1"}
 
@@ -38,14 +41,15 @@ class Program:
         self.environ = environ
         self.log = log
         self.starts = 0
-        self._command = [sys.executable, "-m", "transport_trio", *command]
+        self._arguments = command
+        self._through: list[str] = []
         self._ready = ready.encode()
-        self._process: trio.Process | None = None
+        self._process: trio.Process | Forked | None = None
         self._begin = 0  # where in the log the present process began
 
     def through(self, command: list[str]) -> None:
         """Have another program start it from now on; that one must become it, so that the pid is the same."""
-        self._command = [*command, *self._command]
+        self._through = command
 
     @property
     def pid(self) -> int:
@@ -59,11 +63,16 @@ class Program:
     async def launch(self, *args: str) -> None:
         """Start it, with further arguments, and return at once."""
         kept = {name: value for name, value in os.environ.items() if name in KEPT}
+        environ = {**kept, **self.environ}
         with self.log.open("ab") as log:
             self._begin = log.tell()
-            self._process = await trio.lowlevel.open_process(
-                [*self._command, *args], env={**kept, **self.environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            if self._through or not READ_BEFORE_MAIN.isdisjoint(environ):
+                command = [*self._through, sys.executable, "-m", "transport_trio", *self._arguments, *args]
+                self._process = await trio.lowlevel.open_process(
+                    command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            else:
+                self._process = launcher().start([*self._arguments, *args], environ, self.log)
         self.starts += 1
 
     async def start(self, *args: str) -> None:

@@ -14,9 +14,9 @@ import attrs
 import pytest
 import trio
 from bus_rig import HASTY, LIMIT_S, PATIENT, QUICK_RELAY, WATCHFUL, tells, until, until_away, until_ready, with_window
-from lossy_proxy import open_lossy_proxy
 from prometheus_client import CollectorRegistry
 
+from lossy_proxy import open_lossy_proxy
 from nats_server import NatsServer, Onlooker, Place, Stored
 from transport_trio.bus import NatsBus, NatsSettings, Relay, open_nats
 from transport_trio.concurrency import SystemClock
