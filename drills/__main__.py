@@ -44,7 +44,7 @@ NAMES = (
     "journal_rollback",
 )
 # Those that use every processor, or whose figures are worth nothing beside others.
-ALONE = frozenset({"bad_listeners"})
+ALONE = frozenset({"bad_listeners", "compressed_hour"})
 BESIDE = 3  # at a time: the others mostly wait
 DRILL_S = 600.0
 

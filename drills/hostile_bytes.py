@@ -24,6 +24,9 @@ HEAD_TIMEOUT_S, BODY_TIMEOUT_S, KEEP_ALIVE_S, CLOSE_S, LINGER_S = 1.5, 1.5, 3.0,
 SLACK_S = 20.0  # a machine with other things to do
 CONNECTION_BYTES = 48 * 1024  # what one silent connection may cost
 CROWDED_LIMIT, CROWD, CROWDS_MAX = 320, 900, 5
+# In which a crowd fills all places anew: who has connected and not spoken by then makes way. With the 25,000 places of
+# the default that takes ten seconds at least; at full pace 320 are gone before a busy client sends its first byte.
+TURNOVER_S = 2.0
 LARGE_BYTES = 200_000
 WHOLE_HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100
 SETTINGS = {
@@ -161,7 +164,7 @@ class Crowd:
 
     sockets: list[socket.socket] = attrs.field(factory=list)
 
-    def grow(self, port: int, count: int) -> None:
+    def grow(self, port: int, count: int, pause_s: float = 0) -> None:
         """Runs in a thread: the kernel makes the connections, at the pace at which the service takes them."""
         for number in range(count):
             one = socket.create_connection((HOST, port), timeout=30)
@@ -169,6 +172,7 @@ class Crowd:
             if number % 2:
                 one.sendall(WHOLE_HEAD)
             one.setblocking(False)
+            time.sleep(pause_s)
 
     def ended(self) -> Counter[str]:
         """How many were closed with which answer; `open` those that were not."""
@@ -278,7 +282,7 @@ async def _crowd(report: Report, world: World, count: int) -> None:
     most = crowded = 0.0
     async with bystander(world.service.url) as met:
         for _ in range(CROWDS_MAX):
-            await trio.to_thread.run_sync(crowd.grow, world.service.port, count)
+            await trio.to_thread.run_sync(crowd.grow, world.service.port, count, TURNOVER_S / CROWDED_LIMIT)
             shown = await world.service.metrics()
             most = max(most, shown["transport_connections"])
             crowded = shown.get('transport_http_refused_total{reason="crowded"}', 0)

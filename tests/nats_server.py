@@ -195,11 +195,15 @@ class Onlooker:
         return await trio.to_thread.run_sync(lambda: asyncio.run(self._connected(question)))
 
     async def _connected(self, question: Callable[[JetStreamContext], Awaitable[T]]) -> T:  # asyncio flavour
-        client = await nats.connect(self._url, allow_reconnect=False, connect_timeout=5)
+        client = await nats.connect(self._url, allow_reconnect=False, connect_timeout=5, error_cb=_quiet)
         try:
             return await question(client.jetstream())
         finally:
             await client.close()
+
+
+async def _quiet(_exc: Exception) -> None:  # asyncio flavour
+    """What goes wrong is raised where it was asked for; the client would print it besides."""
 
 
 async def _sequence(
