@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
+from drills.frame.launcher import own_environ
 from drills.frame.report import Report
 from drills.frame.world import START_S, percentile, until
 
@@ -61,8 +61,7 @@ async def bystander(url: str) -> AsyncIterator[Bystander]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2],
-            # Under pytest, too, it finds what we find.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=own_environ(),
         )
         assert process.stdin is not None
         assert process.stdout is not None

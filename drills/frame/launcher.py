@@ -65,7 +65,7 @@ class Launcher:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=own_environ(),
         )
 
     def start(self, arguments: list[str], environ: dict[str, str], log: Path) -> Forked:
@@ -83,6 +83,12 @@ class Launcher:
     def close(self) -> None:
         """End it, and whatever it has started; its processor time then counts as ours."""
         self._process.communicate()
+
+
+def own_environ() -> dict[str, str]:
+    """For Python processes of drills: they find what we find. Under `make test` coverage would slow them down."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    return {**ours, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 _launchers: list[Launcher] = []

@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 import trio
 
+from drills.frame.launcher import own_environ
 from drills.frame.wire import CLOSE, HOST, PING, PONG, TEXT, frame, upgrade_request
 
 EVENT_ID = re.compile(rb'"id":(\d+)[,}]')
@@ -133,6 +134,7 @@ class Ears:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=Path(__file__).parents[2],
+                env=own_environ(),
             )
             self.processes.append(process)
             self.outputs.append(bytearray())
