@@ -73,7 +73,7 @@ def _processor_s() -> float:
 @click.command(
     epilog="""\b
     Examples:
-      python -m drills                          all of them, in less than ten minutes
+      python -m drills                          all of them; some twelve minutes on two cores
       python -m drills kill_anytime --short     one, in its short form
       python -m drills --json figures.json
     """
