@@ -22,6 +22,7 @@ from nats.js.api import ConsumerConfig
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.trio.client import connect
 
+from drills.frame.world import http_client
 from nats_server import STREAM, Stored
 
 PAUSE_S = 0.05
@@ -34,9 +35,7 @@ class Caller:
     """A REST client that gets what it wants: it asks again for what was not answered, creations by their key."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url, timeout=ANSWER_S, trust_env=False, limits=httpx.Limits(max_connections=200)
-        )
+        self._http = http_client(url, ANSWER_S, connections=200)
         self.answers: Counter[int] = Counter()  # by status; 0: none
         self.replayed = 0
 

@@ -20,6 +20,7 @@ from drills.frame.launcher import Forked, launcher
 from nats_server import NatsServer
 from ports import free_port
 from service_process import KEPT
+from transport_trio.connectors.daily.exchange import WholeBody
 from transport_trio.sandbox import SandboxHandle
 
 START_S = 30.0
@@ -32,6 +33,22 @@ LISTENING = "0A"  # in /proc/net/tcp
 READ_BEFORE_MAIN = frozenset({"LD_PRELOAD", "TZ"})
 # Looks into rooms and confirmations of leaves, so that a drill need not wait for a beat of 15 seconds.
 QUICK = {"PRESENCE_POLL_S": "0.5", "PRESENCE_CONFIRM_S": "1"}
+
+
+def http_client(url: str, timeout_s: float = 30.0, connections: int = 10) -> httpx.AsyncClient:
+    """A client whose requests can be cancelled, or broken by a kill, and leave nothing to the garbage collector."""
+
+    async def send_whole(request: httpx.Request) -> None:
+        request.stream = WholeBody(request.content)
+
+    return httpx.AsyncClient(
+        base_url=url,
+        timeout=timeout_s,
+        trust_env=False,
+        verify=NO_TLS,
+        limits=httpx.Limits(max_connections=connections),
+        event_hooks={"request": [send_whole]},
+    )
 
 
 class Program:
@@ -127,7 +144,7 @@ class Service(Program):
 
     async def get(self, path: str) -> Any:
         """The JSON of an answer, whatever its status."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False, verify=NO_TLS) as client:
+        async with http_client(self.url) as client:
             return (await client.get(path)).json()
 
     async def checks(self) -> dict[str, str]:
@@ -137,7 +154,7 @@ class Service(Program):
 
     async def metrics(self) -> dict[str, float]:
         """Every sample by name and labels as the text form writes them."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False, verify=NO_TLS) as client:
+        async with http_client(self.url) as client:
             text = (await client.get("/metrics")).text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}

@@ -18,7 +18,7 @@ import trio
 
 from drills.frame.clients import Caller
 from drills.frame.report import Report
-from drills.frame.world import World, percentile, until
+from drills.frame.world import World, http_client, percentile, until
 from transport_trio.sandbox import SandboxError
 
 CALLERS = 4
@@ -208,7 +208,7 @@ class Readiness:
 
     async def run(self) -> None:
         """Task body: looks until cancelled."""
-        async with httpx.AsyncClient(base_url=self._url, timeout=30, trust_env=False) as http:
+        async with http_client(self._url) as http:
             while True:
                 began = trio.current_time()
                 with suppress(httpx.HTTPError):  # a service that was killed says nothing

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import httpx
 import trio
 
 from drills.frame.clients import Caller
 from drills.frame.report import Report
-from drills.frame.world import World, open_world, until
+from drills.frame.world import World, http_client, open_world, until
 
 TIMEOUT_S = 3.0
 COME_BACK_S = 5  # more than a call waits for (1.5 timeouts), so that its caller is told
@@ -149,7 +148,7 @@ class Readiness:
 
     async def run(self) -> None:
         """Task body: asks until cancelled."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as http:
+        async with http_client(self.url) as http:
             while True:
                 answer = await http.get("/ready")
                 checks = {each["name"]: each for each in answer.json()["checks"]}

@@ -60,7 +60,7 @@ class Exchange:
             json=body,
             extensions={"timeout": timeout.as_dict(), "trace": on_event},
         )
-        request.stream = _Body(request.content)
+        request.stream = WholeBody(request.content)
         try:
             with trio.fail_after(self.timeout_s):
                 async with aclosing(await self.pools[op.purpose].handle_async_request(request)) as response:
@@ -104,8 +104,8 @@ async def _receive(op: Operation, response: httpx.Response) -> Answer:
     )
 
 
-class _Body(httpx.AsyncByteStream):
-    """A request's body, sent once. httpx's own is a generator that a cancelled request leaves unfinished."""
+class WholeBody(httpx.AsyncByteStream):
+    """A request's body, sent once. httpx's own is a generator that a cancelled or broken request leaves unfinished."""
 
     def __init__(self, content: bytes) -> None:
         self._parts = [content]
