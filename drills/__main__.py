@@ -49,9 +49,9 @@ BESIDE = 3  # at a time: the others mostly wait
 DRILL_S = 600.0
 
 
-async def run_drill(name: str, folder: Path, *, short: bool, quiet: bool = False) -> dict[str, Any]:
+async def run_drill(name: str, folder: Path, *, short: bool) -> dict[str, Any]:
     """Run one drill in this process; its result, which says `passed` or what did not hold."""
-    report = Report(name, quiet=quiet)
+    report = Report(name)
     began = trio.current_time()
     module = importlib.import_module(f"drills.{name}")
     try:

@@ -15,7 +15,7 @@ import trio
 from drills.frame.bystander import bystander
 from drills.frame.report import Report
 from drills.frame.wire import HOST, close_code, may_open, talk, upgrade_request
-from drills.frame.world import World, open_files, open_world, rss_bytes, until
+from drills.frame.world import World, cpu_s, open_files, open_world, rss_bytes, until
 from drills.parts.hostile_shapes import Frames, Shape, bombs, creation, malformed, oversized, post, smuggling
 
 HALF_OPEN, MANY = 300, 10_000
@@ -254,7 +254,7 @@ async def _no_files(report: Report, world: World) -> None:
     await trio.to_thread.run_sync(crowd.grow, world.service.port, 20)
     allowed = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     log_bytes = world.service.log.stat().st_size
-    cpu_s, began = _cpu_s(pid), time.monotonic()
+    used_s, began = cpu_s(pid), time.monotonic()
     try:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_files(pid), allowed[1]))
         async with bystander(world.service.url) as met:
@@ -265,18 +265,13 @@ async def _no_files(report: Report, world: World) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, allowed)
     crowd.close()
     met.tell(report, "without a file left")
-    spent = (_cpu_s(pid) - cpu_s) / (time.monotonic() - began)
+    spent = (cpu_s(pid) - used_s) / (time.monotonic() - began)
     refused = await world.service.metric('transport_http_refused_total{reason="no_files"}')
     report.figure("times that no file was left", int(refused))
     report.holds("a lack of files is counted", refused > 0)
     report.figure("share of a processor without a file left", spent)
     told = [line for line in world.service.log.read_bytes()[log_bytes:].splitlines() if b'"level": "info"' not in line]
     report.holds("a lack of files is logged once, not each time", len(told) == 1 and b"no files left" in told[0], told)
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 async def _crowd(report: Report, world: World, count: int) -> None:

@@ -29,7 +29,6 @@ class Report:
     """Filled by a drill while it runs. Every drill makes at least one claim; one made again must hold each time."""
 
     drill: str
-    quiet: bool = False
     figures: dict[str, Figure] = attrs.field(factory=dict)
     claims: list[Claim] = attrs.field(factory=list)
 
@@ -67,8 +66,7 @@ class Report:
         return self.claims[-1]
 
     def progress(self, text: str) -> None:
-        if not self.quiet:
-            print(f"  {self.drill}: {text}", file=sys.stderr, flush=True)
+        print(f"  {self.drill}: {text}", file=sys.stderr, flush=True)
 
     @property
     def failures(self) -> list[Claim]:

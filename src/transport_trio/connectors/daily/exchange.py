@@ -34,6 +34,13 @@ class Exchange:
     headers: httpx.Headers = attrs.field(repr=False)
     pools: Mapping[str, httpx.AsyncHTTPTransport]  # by purpose
     timeout_s: float
+    _timeouts: dict[str, float | None] = attrs.field(init=False)
+
+    @_timeouts.default
+    def _one_for_each_step(self) -> dict[str, float | None]:
+        # Half for the connection and half for TLS: when the limit around all of it strikes in the middle of a
+        # handshake, httpcore leaves the socket to the garbage collector.
+        return httpx.Timeout(self.timeout_s, connect=self.timeout_s / 2).as_dict()
 
     async def ask(self, op: Operation, path: str, body: dict[str, Any] | None, params: dict[str, str] | None) -> Answer:
         """The answer, whatever its status.
@@ -49,16 +56,13 @@ class Exchange:
             nonlocal sent
             sent = sent or name.endswith(SENDING)
 
-        # Half for the connection and half for TLS: when the limit around all of it strikes in the middle of a
-        # handshake, httpcore leaves the socket to the garbage collector.
-        timeout = httpx.Timeout(self.timeout_s, connect=self.timeout_s / 2)
         request = httpx.Request(
             op.method,
             f"{self.api_url}{path}",
             params=params,
             headers=self.headers,
             json=body,
-            extensions={"timeout": timeout.as_dict(), "trace": on_event},
+            extensions={"timeout": self._timeouts, "trace": on_event},
         )
         request.stream = WholeBody(request.content)
         try:
