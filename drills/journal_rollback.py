@@ -159,7 +159,7 @@ class _Rollback:
             told = (checks["ready"], checks["nats"])
             self.report.holds("/ready is 200 while NATS is away, and says so", told == ("ready", "degraded"), told)
             await self._churn()  # under the old epoch still: nobody can know better yet
-            nats.start()  # in this thread, which lives on: its server dies with the thread that started it
+            nats.start()
         began = await until(self._has_new_epoch, WAIT_S)
         self.report.holds("a new epoch begins", began, self.variant.name)
         if self.variant.noticed_by is not None:

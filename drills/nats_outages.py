@@ -191,7 +191,7 @@ def _faults(stage: _Stage, *, short: bool) -> list[_Fault]:
 
 
 async def _start(server: NatsServer) -> None:
-    server.start()  # in this thread, which lives on: the server dies with the thread that started it
+    server.start()
 
 
 async def _suffer(stage: _Stage, fault: _Fault, calm_since: float) -> float:

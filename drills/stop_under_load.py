@@ -122,7 +122,7 @@ async def _round(report: Report, world: World, promises: _Promises, followers: l
     if nats == "frozen":
         world.nats.thaw()
     elif nats == "away":
-        await trio.to_thread.run_sync(world.nats.start)
+        world.nats.start()
     await service.start()
     report.progress(f"stopped in {promises.lasted_s[-1]:.1f} s with NATS {nats}")
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -54,7 +55,8 @@ class NatsServer:
         shutil.rmtree(self._folder / "store")
 
     def start(self) -> None:
-        """Start it, on the same port each time, and return when it listens."""
+        """Start it, on the same port each time, and return when it listens. It dies with the thread that calls this."""
+        assert threading.current_thread() is threading.main_thread(), "a worker thread ends when it is idle"
         self._folder.mkdir(parents=True, exist_ok=True)
         for stale in self._folder.glob("*.ports"):
             stale.unlink()
