@@ -11,8 +11,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import trio
+from trio.testing import MockClock
 
 from transport_trio.sandbox import SandboxHandle
+from transport_trio.sandbox.edge import MAX_BODY_BYTES, Edge
+from transport_trio.sandbox.exchange import Answer, Request
 from transport_trio.sandbox.limits import RateLimits
 from transport_trio.sandbox.routes import NOT_SIMULATED
 
@@ -80,6 +84,39 @@ def test_a_wrong_key_is_401_without_info(keyless: httpx.Client) -> None:
 
 def test_a_key_is_wanted_before_the_body_is_read(keyless: httpx.Client) -> None:
     assert keyless.post("/rooms", content=b"{").json() == BAD_HEADER
+
+
+@pytest.mark.parametrize("path", ["/v1/rooms", "/v1/nothing", "/sandbox/reset"])
+def test_a_body_too_large_is_read_to_its_end_and_refused(daily_sandbox: SandboxHandle, path: str) -> None:
+    key = {"Authorization": f"Bearer {daily_sandbox.api_key}"}
+    with closing(HTTPConnection(urlsplit(daily_sandbox.url).netloc, timeout=10)) as connection:
+        for size_bytes, is_refused in ((MAX_BODY_BYTES + 1, True), (MAX_BODY_BYTES, False)):
+            connection.request("POST", path, b" " * size_bytes, key)
+            response = connection.getresponse()
+            told = (response.status, json.load(response)["error"] if response.status >= 400 else "")
+            assert (told == (413, "invalid-request-error")) is (is_refused and "nothing" not in path), told
+
+
+async def test_a_body_that_does_not_come_is_refused_after_a_minute(autojump_clock: MockClock) -> None:
+    sent: list[Any] = []
+
+    async def view(request: Request) -> Answer:
+        return Answer(request.body())
+
+    async def unknown(_request: Request) -> Answer:
+        raise AssertionError
+
+    async def receive() -> Any:
+        await trio.sleep(1)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    began = trio.current_time()
+    scope: Any = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    await Edge([("POST", "/", view)], unknown, lambda: NOW)(scope, receive, send)
+    assert (sent[0]["status"], trio.current_time() - began) == (408, 60)
 
 
 def test_every_answer_is_json_and_names_no_server(api: httpx.Client) -> None:

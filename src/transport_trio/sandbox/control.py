@@ -7,15 +7,14 @@ from functools import partial
 from typing import Any
 
 import attrs
-from quart import Response, request
-from quart_trio import QuartTrio
 
 from transport_trio.sandbox import jsonform
 from transport_trio.sandbox.call import Participant, presence_entry
 from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.door import JoinRefused
+from transport_trio.sandbox.edge import Route
+from transport_trio.sandbox.exchange import Answer, Request, json_answer
 from transport_trio.sandbox.faults import fault_from
-from transport_trio.sandbox.faulty import json_response, refusal
 from transport_trio.sandbox.outage import MAX_OUTAGE_S, Outage
 from transport_trio.sandbox.properties import TOKEN, is_number
 from transport_trio.sandbox.refusals import ApiError, room_not_found
@@ -28,10 +27,10 @@ JOIN_KEYS = ("user_name", "user_id", "is_owner", "token", "anonymous")
 Body = dict[str, Any]
 
 
-def add_control(app: QuartTrio, sandbox: Sandbox, outage: Outage) -> None:
+def control_routes(sandbox: Sandbox, outage: Outage) -> list[Route]:
     control = Control(sandbox, outage)
     participants = "/rooms/<name>/participants"
-    for method, path, view in (
+    calls: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("GET", "", control.overview),
         ("POST", "/reset", control.reset),
         ("PATCH", "/settings", control.configure),
@@ -47,22 +46,20 @@ def add_control(app: QuartTrio, sandbox: Sandbox, outage: Outage) -> None:
         ("POST", participants, control.join),
         ("DELETE", participants, control.leave_all),
         ("DELETE", f"{participants}/<who>", control.leave),
-    ):
-        app.add_url_rule(f"{PREFIX}{path}", f"control {method} {path}", partial(_serve, view), methods=[method])
+    )
+    return [(method, f"{PREFIX}{path}", partial(_serve, call)) for method, path, call in calls]
 
 
-async def _serve(view: Callable[..., Any], /, **path: str) -> Response:
-    raw = await request.get_data(cache=True, as_text=False, parse_form_data=False)
+async def _serve(call: Callable[..., Any], request: Request) -> Answer:
     try:
-        return json_response(view(_object(raw), **path))
+        given = dict(request.query) if request.method in {"GET", "HEAD"} else _object(request.body())
+        return json_answer(call(given, **request.args))
     except ValueError as exc:
-        return refusal(ApiError(400, "invalid-request-error", str(exc)))
-    except ApiError as exc:
-        return refusal(exc)
+        raise ApiError(400, "invalid-request-error", str(exc)) from exc
 
 
 class Control:
-    """One method for each call; each raises ValueError for a body that makes no sense."""
+    """One method for each call, which takes the body, or the query of a GET; ValueError for what makes no sense."""
 
     def __init__(self, sandbox: Sandbox, outage: Outage) -> None:
         self._sandbox, self._outage = sandbox, outage
@@ -115,8 +112,8 @@ class Control:
             self._sandbox.faults.put_back(before)
             raise
 
-    def requests(self, _body: Body) -> Any:
-        found = self._sandbox.log.requests(request.args.get("operation"))
+    def requests(self, query: Body) -> Any:
+        found = self._sandbox.log.requests(query.get("operation"))
         return {"requests": [attrs.asdict(one) for one in found]}
 
     def forget_requests(self, _body: Body) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import attrs
 import trio
-from quart import Response
 
 from transport_trio.sandbox import jsonform
-from transport_trio.sandbox.edge import CUT_HEADER
+from transport_trio.sandbox.exchange import Answer, json_answer, refusal
 from transport_trio.sandbox.faults import Fault
 from transport_trio.sandbox.refusals import ApiError, room_not_found, throttled
 
@@ -23,20 +22,9 @@ ERRORS = {
 }
 
 
-def json_response(value: Any, status: int = 200) -> Response:
-    return Response(jsonform.write(value), status, content_type="application/json")
-
-
-def refusal(error: ApiError) -> Response:
-    response = json_response(error.body, error.status)
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = f"{error.retry_after_s:g}"
-    return response
-
-
 async def with_faults(
-    faults: Sequence[Fault], carry_out: Callable[[], Awaitable[Response]], *, operation: str, room_name: str
-) -> Response:
+    faults: Sequence[Fault], carry_out: Callable[[], Answer], *, operation: str, room_name: str
+) -> Answer:
     """The answer to a request, spoilt as the faults say.
 
     Cancellation: a client that hangs up during a delay before the effect leaves nothing behind; later, the effect.
@@ -45,9 +33,9 @@ async def with_faults(
     await _wait(faults, takes_effect=False)
     if spoiler is not None and not spoiler.takes_effect:
         return _instead(spoiler, room_name)
-    response = await carry_out()
+    answer = carry_out()
     await _wait(faults, takes_effect=True)
-    return response if spoiler is None else await _spoilt(spoiler, response, operation)
+    return answer if spoiler is None else _spoilt(spoiler, answer, operation)
 
 
 async def _wait(faults: Sequence[Fault], *, takes_effect: bool) -> None:
@@ -56,53 +44,48 @@ async def _wait(faults: Sequence[Fault], *, takes_effect: bool) -> None:
             await trio.sleep(fault.delay_s)
 
 
-def _instead(fault: Fault, room_name: str) -> Response:
+def _instead(fault: Fault, room_name: str) -> Answer:
     match fault.kind:
         case "throttle":
             return refusal(throttled(fault.info or "Too many requests", fault.retry_after_s))
         case "not_found":
             return refusal(room_not_found(room_name))
         case "hang_up":
-            return _cut("answer", Response(b""))  # None would make a body that wants asyncio
+            return Answer(b"", cut="answer")
         case _:
             return _error(fault)
 
 
-async def _spoilt(fault: Fault, response: Response, operation: str) -> Response:
+def _spoilt(fault: Fault, answer: Answer, operation: str) -> Answer:
     match fault.kind:
         case "lost_response" | "hang_up":
-            return _cut("answer", response)
+            return attrs.evolve(answer, cut="answer")
         case "cut_body":
-            return _cut("body", response)
+            return attrs.evolve(answer, cut="body")
         case "garbage":
-            return Response(GARBAGE, response.status_code, content_type="application/json")
+            return attrs.evolve(answer, body=GARBAGE)
         case "wrong_types":
-            value = jsonform.read(await response.get_data(as_text=False))
-            return json_response(jsonform.with_wrong_types(value), response.status_code)
+            value = jsonform.read(answer.body)
+            return json_answer(jsonform.with_wrong_types(value), answer.status)
         case "empty_presence":
-            return json_response({} if operation == "all_presence" else {"total_count": 0, "data": []})
+            return json_answer({} if operation == "all_presence" else {"total_count": 0, "data": []})
         case "half_presence":
-            return await _halved(response, operation)
+            return _halved(answer, operation)
         case _:
             return _error(fault)
 
 
-async def _halved(response: Response, operation: str) -> Response:
+def _halved(answer: Answer, operation: str) -> Answer:
     """Presence of every second person, with the count of all."""
-    value = jsonform.read(await response.get_data(as_text=False))
+    value = jsonform.read(answer.body)
     if operation == "all_presence":
-        return json_response({room: people[1::2] for room, people in value.items() if people[1::2]})
+        return json_answer({room: people[1::2] for room, people in value.items() if people[1::2]})
     if "data" in value:
         value = {**value, "data": value["data"][1::2]}
-    return json_response(value, response.status_code)
+    return json_answer(value, answer.status)
 
 
-def _error(fault: Fault) -> Response:
+def _error(fault: Fault) -> Answer:
     error = ApiError(fault.status, ERRORS.get(fault.status, "server-error"), fault.info)
     error.retry_after_s = fault.retry_after_s
     return refusal(error)
-
-
-def _cut(where: str, response: Response) -> Response:
-    response.headers[CUT_HEADER] = where
-    return response

@@ -25,6 +25,14 @@ def not_json() -> ApiError:
     return ApiError(400, "json-parsing-error", "the request body is not valid JSON")
 
 
+def too_large(limit_bytes: int) -> ApiError:
+    return ApiError(413, "invalid-request-error", f"the request body is larger than {limit_bytes} bytes")
+
+
+def too_slow(limit_s: float) -> ApiError:
+    return ApiError(408, "invalid-request-error", f"the request body has not come to its end within {limit_s:g} s")
+
+
 def bad_authorization_header() -> ApiError:
     return ApiError(400, "authorization-header-error", "invalid authorization header")
 

@@ -1,4 +1,4 @@
-"""The sandbox as a server: Quart-Trio under Hypercorn, on a port that can be closed for a while."""
+"""The sandbox as a server: its calls under Hypercorn, on a port that can be closed for a while."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from functools import partial
 import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
-from quart_trio import QuartTrio
 
-from transport_trio.sandbox.api import add_api
+from transport_trio.sandbox.api import api_routes, unknown
 from transport_trio.sandbox.config import SandboxConfig
-from transport_trio.sandbox.control import add_control
+from transport_trio.sandbox.control import control_routes
 from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.edge import Edge
 from transport_trio.sandbox.outage import Outage
 
-MAX_BODY_BYTES = 2 * 1024 * 1024  # a batch of 1000 rooms fits
 HANG_UP_S = 0.5  # for answers under way when an outage begins
 LET_GO_S = 5.0  # closing a listener takes a moment
 BACKLOG = 512
@@ -43,7 +41,8 @@ async def serve_sandbox(
         OSError: the address cannot be listened on.
     """
     sandbox, outage = Sandbox(config, clock), Outage()
-    app = Edge(_build_app(sandbox, outage), sandbox.now)
+    routes = [*api_routes(sandbox), *control_routes(sandbox, outage)]
+    app = Edge(routes, partial(unknown, sandbox), sandbox.now)
     port = config.port
     while True:
         listener = _bound(config.host, port)
@@ -71,18 +70,6 @@ async def _keep_port(host: str, port: int) -> socket.socket:
                 return _bound(host, port)
             except OSError:
                 await trio.sleep(0.001)
-
-
-def _build_app(sandbox: Sandbox, outage: Outage) -> QuartTrio:
-    app = QuartTrio(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    # Daily's server takes a path with or without a slash at its end, and redirects nobody.
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
-    add_api(app, sandbox)
-    add_control(app, sandbox, outage)
-    return app
 
 
 def _bound(host: str, port: int) -> socket.socket:

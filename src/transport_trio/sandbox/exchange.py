@@ -1,0 +1,51 @@
+"""A request as the sandbox's calls see it, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+from transport_trio.sandbox import jsonform
+from transport_trio.sandbox.refusals import ApiError
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """`args` are the parts of the path that the route names. A name in the query counts once: the first."""
+
+    method: str
+    path: str
+    args: Mapping[str, str]
+    query: Mapping[str, str]
+    authorization: str
+    raw_body: bytes | ApiError
+
+    def body(self) -> bytes:
+        """The body as it came.
+
+        Raises:
+            ApiError: it was too large, or did not come in time.
+        """
+        if isinstance(self.raw_body, ApiError):
+            raise self.raw_body
+        return self.raw_body
+
+
+@attrs.frozen
+class Answer:
+    """`cut` breaks the connection off: before a byte of the `answer` is sent, or in the middle of its `body`."""
+
+    body: bytes
+    status: int = 200
+    retry_after_s: float | None = None
+    cut: Literal["answer", "body"] | None = None
+
+
+def json_answer(value: Any, status: int = 200) -> Answer:
+    return Answer(jsonform.write(value), status)
+
+
+def refusal(error: ApiError) -> Answer:
+    return Answer(jsonform.write(error.body), error.status, error.retry_after_s)
