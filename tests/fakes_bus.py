@@ -38,6 +38,7 @@ class FakeBus:
     too_large: frozenset[int] = frozenset()
     stream: list[Kept] = attrs.field(factory=list)
     published: int = 0
+    asked: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
     latency_s: float = 0.001
@@ -105,6 +106,7 @@ class FakeBus:
             self.in_flight -= 1
 
     async def last_of(self, session_id: str) -> tuple[int, str, int] | None:
+        self.asked += 1
         await self._travel()
         seq = self._last(session_id)
         if seq == 0:

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from transport_trio.bus import LinkSettings, NatsBus, NatsSettings, RelaySettings, StreamPlan
-from transport_trio.events import Event, EventType, RecordedEvent, SessionEnded, SessionUpdated
+from transport_trio.events import Event, EventType, RecordedEvent, SessionCreated, SessionEnded, SessionUpdated
 from transport_trio.models import EndReason, Participant, SessionId, SessionStatus, new_session_id
 from transport_trio.ports import BusMessage, Change
 
@@ -55,6 +55,25 @@ def _told(session_id: SessionId, end: bool, people: int) -> Event:
         return SessionEnded(session_id=session_id, time=now, reason=EndReason.REQUESTED)
     crowd = tuple(Participant(id=f"p-{n}", name="Ada Lovelace", joined_at=now) for n in range(people))
     return SessionUpdated(session_id=session_id, time=now, status=SessionStatus.ACTIVE, participants=crowd)
+
+
+def births(*session_ids: SessionId) -> Change:
+    """The first events of these sessions."""
+    now = datetime.now(UTC)
+    return Change(
+        events=tuple(
+            SessionCreated(
+                session_id=session_id,
+                time=now,
+                provider="daily",
+                room_name="hello",
+                room_url="https://acme.daily.co/hello",
+                status=SessionStatus.CREATED,
+                session_expires_at=now,
+            )
+            for session_id in session_ids
+        )
+    )
 
 
 class Writer:

@@ -11,6 +11,7 @@ from bus_rig import LIMIT_S, NOON, Writer, event
 
 from nats_server import Onlooker
 from transport_trio.bus import NatsBus
+from transport_trio.bus.delivery import IN_FLIGHT_MAX
 from transport_trio.bus.message import headers_of, size_of
 from transport_trio.errors import BusOutOfSequence, BusRefused
 from transport_trio.events import EventType
@@ -145,7 +146,7 @@ async def test_newest_id_is_found_behind_what_others_wrote_since(bus: NatsBus) -
     with trio.fail_after(LIMIT_S):
         ours, other = Writer(bus), Writer(bus)
         await ours.write(5)
-        for _ in range(150):
+        for _ in range(IN_FLIGHT_MAX + 20):
             await other.write()
         now = datetime.now(UTC)
         assert await bus.newest_id(ours.epoch, now - timedelta(minutes=1)) == 5

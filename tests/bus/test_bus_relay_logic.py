@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from bus_rig import tells
+from bus_rig import births, tells
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -19,10 +19,11 @@ from trio.testing import MockClock
 from fakes import MemoryJournal
 from fakes_bus import FakeBus, Fate
 from transport_trio.bus import Relay
+from transport_trio.bus.delivery import IN_FLIGHT_MAX
 from transport_trio.bus.fences import FENCES_MAX, Fence, Fences
 from transport_trio.errors import StorageUnavailable
 from transport_trio.metrics import Metrics
-from transport_trio.models import SessionId
+from transport_trio.models import SessionId, new_session_id
 
 ADA, BOB, EVE = (SessionId(f"00000000-0000-4000-8000-00000000000{n}") for n in range(3))
 PEOPLE = (ADA, BOB, EVE)
@@ -112,12 +113,30 @@ async def test_pending_grows_while_the_bus_is_away(autojump_clock: MockClock, ri
     assert rig.bus.ids_of(ADA) == list(range(1, 101))
 
 
-async def test_at_most_sixty_four_are_in_flight(autojump_clock: MockClock, rig: Rig) -> None:
+async def test_at_most_a_page_is_in_flight(autojump_clock: MockClock, rig: Rig) -> None:
     people = [SessionId(f"00000000-0000-4000-8000-{n:012d}") for n in range(500)]
     await rig.journal.commit(tells(*people))
     async with rig.running() as relay:
         await relay.drain()
-    assert rig.bus.most_in_flight == 64
+    assert rig.bus.most_in_flight == IN_FLIGHT_MAX
+
+
+async def test_a_session_that_began_after_the_relay_is_not_asked_about(autojump_clock: MockClock, rig: Rig) -> None:
+    await rig.journal.commit(births(ADA))
+    async with rig.running() as relay:
+        await rig.journal.commit(births(BOB))
+        await rig.journal.commit(tells(ADA, BOB))
+        await relay.drain()
+    assert rig.bus.asked == 1
+    assert (rig.bus.ids_of(ADA), rig.bus.ids_of(BOB)) == ([1, 3], [2, 4])
+
+
+async def test_a_birth_whose_ack_is_lost_is_asked_about_all_the_same(autojump_clock: MockClock, rig: Rig) -> None:
+    rig.bus.meet([Fate.ACK_LOST])
+    async with rig.running() as relay:
+        await rig.journal.commit(births(ADA))
+        await relay.drain()
+    assert (rig.bus.asked, rig.bus.published, rig.bus.ids_of(ADA)) == (1, 1, [1])
 
 
 async def test_slow_session_does_not_hold_up_the_others_of_its_page(autojump_clock: MockClock, rig: Rig) -> None:
@@ -418,12 +437,13 @@ async def test_drain_that_cannot_finish_is_the_callers_to_bound(autojump_clock: 
         assert scope.cancelled_caught
 
 
-# A page holds 64 events: some commits are longer.
+# Some commits are longer than a page.
 COMMIT = st.tuples(st.just("commit"), st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=6)) | st.tuples(
-    st.just("commit"), st.integers(10, 150).map(lambda count: [PEOPLE[n % 3] for n in range(count)])
+    st.just("commit"), st.integers(10, 2 * IN_FLIGHT_MAX).map(lambda count: [PEOPLE[n % 3] for n in range(count)])
 )
 FATES = st.tuples(st.just("fates"), st.lists(st.sampled_from(Fate), max_size=8))
-OTHER = st.tuples(st.sampled_from(["restart", "rewind", "away", "back", "stranger", "land", "settle"]), st.just([]))
+STEPS = ["restart", "rewind", "away", "back", "stranger", "land", "settle", "birth"]
+OTHER = st.tuples(st.sampled_from(STEPS), st.just([]))
 # Some are over at once, some have a message or two under way, some are caught up with.
 SLEEP = st.tuples(st.just("sleep"), st.lists(st.sampled_from([0.0005, 0.002, 0.01]), min_size=1, max_size=1))
 
@@ -437,7 +457,7 @@ def test_whatever_happens_each_event_is_stored_once_and_in_order(story: list[tup
 async def live_through(story: list[tuple[str, list[Any]]]) -> None:
     with trio.fail_after(A_DAY_S):
         rig = await lived(story)
-    for person in PEOPLE:
+    for person in {event.session_id for event in rig.journal.log}:
         written = [event.id for event in rig.journal.log if event.session_id == person]
         assert rig.bus.ids_of(person) == written
 
@@ -466,6 +486,9 @@ async def take(rig: Rig, step: str, what: list[Any]) -> None:
     match step:
         case "commit":
             await rig.journal.commit(tells(*what))
+        case "birth":
+            await rig.journal.commit(births(newcomer := new_session_id()))
+            await rig.journal.commit(tells(newcomer, newcomer))
         case "fates":
             rig.bus.meet(what)
         case "rewind":  # the next start finds an old bookmark

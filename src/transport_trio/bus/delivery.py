@@ -16,13 +16,17 @@ import attrs
 import trio
 
 from transport_trio.bus.backoff import Backoff
-from transport_trio.bus.fences import Fence, Fences
+from transport_trio.bus.fences import NOTHING, Fence, Fences
 from transport_trio.errors import BusOutOfSequence, BusRefused, BusUnavailable
 from transport_trio.events import EventType, RecordedEvent
 from transport_trio.metrics import Metrics
 from transport_trio.ports import Bus, BusMessage, Journal
 
 log = logging.getLogger(__name__)
+
+# Side by side, and so the farthest that two messages of ours can have changed places. Each page costs the service a
+# dozen turns of its loop, which take long when the loop is busy: with 64 the relay fell behind then.
+IN_FLIGHT_MAX = 256
 
 
 @attrs.define(eq=False)
@@ -49,11 +53,14 @@ class Delivery:
         self._backoff = backoff
         self._on_rollback = on_rollback
         self._fences = Fences()
+        self._head_at_start = journal.head
 
     async def deliver(self, events: Sequence[RecordedEvent]) -> None:
-        """Return when each of the events is in the stream, or can never be."""
+        """Return when each of the events is in the stream, or can never be. No event may be given twice."""
         chains: dict[str, _Chain] = {}
         for event in events:
+            if event.type is EventType.SESSION_CREATED and event.id > self._head_at_start:
+                self._fences.set(event.session_id, NOTHING)  # it began after us, so nothing of it was ever sent
             chains.setdefault(event.session_id, _Chain(event.session_id)).events.append(event)
         left = list(chains.values())
         backoff = self._backoff()
@@ -113,7 +120,7 @@ class Delivery:
         """Ask the stream how far this session got."""
         epoch = self._journal.epoch
         last = await self._bus.last_of(session_id)
-        seq, their_epoch, their_id = last or (0, epoch, 0)
+        seq, their_epoch, their_id = last or (NOTHING.seq, epoch, NOTHING.event_id)
         if their_epoch == epoch and their_id > self._journal.head:
             await self._on_rollback(epoch, their_id)
         if their_epoch != self._journal.epoch:

@@ -18,6 +18,9 @@ class Fence:
     event_id: int
 
 
+NOTHING = Fence(0, 0)
+
+
 class Fences:
     """The ends of the sessions, as far as known; bounded: the longest unused go first."""
 

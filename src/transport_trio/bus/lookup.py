@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import trio
 from nats.js.api import RawStreamMsg
 
+from transport_trio.bus.delivery import IN_FLIGHT_MAX
 from transport_trio.bus.message import identity_of
 from transport_trio.bus.nats import Link, NoMessage
 from transport_trio.errors import BusUnavailable
 
 log = logging.getLogger(__name__)
 
-CHUNK = 64  # as many as the relay has in flight: so far can two messages of ours have changed places
 LOOK_BACK = 5_000  # messages; a second of walking, and more than others write while a service restarts
 CLOCKS_DIFFER = timedelta(minutes=10)
 
@@ -35,8 +35,8 @@ async def newest_of_epoch(link: Link, stream: str, epoch: str, since: datetime |
     bottom = max(state.first_seq, state.last_seq - LOOK_BACK + 1, 1)
     ids: list[int] = []
     top = state.last_seq
-    while top >= bottom and len(ids) < CHUNK:
-        start = max(bottom, top - CHUNK + 1)
+    while top >= bottom and len(ids) < IN_FLIGHT_MAX:
+        start = max(bottom, top - IN_FLIGHT_MAX + 1)
         found = await _messages(link, stream, range(start, top + 1))
         identities = [identity_of(message.headers) for message in found]
         ids += [identity[1] for identity in identities if identity and identity[0] == epoch]

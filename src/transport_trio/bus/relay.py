@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from transport_trio.bus.backoff import Backoff
-from transport_trio.bus.delivery import Delivery
+from transport_trio.bus.delivery import IN_FLIGHT_MAX, Delivery
 from transport_trio.errors import BusUnavailable, HistoryGone, StorageUnavailable
 from transport_trio.events import RecordedEvent
 from transport_trio.metrics import Metrics
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 READER = "nats"
-IN_FLIGHT_MAX = 64
 
 
 @attrs.frozen(kw_only=True)
