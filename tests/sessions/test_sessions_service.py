@@ -196,7 +196,8 @@ async def test_end_deletes_the_room_and_says_so_last(autojump_clock: MockClock, 
 async def test_an_outage_of_the_provider_never_makes_end_fail(autojump_clock: MockClock, world: World) -> None:
     async with world.service() as service:
         session = (await service.create(a_request())).session
-        world.connector.fail("find_room", ProviderUnreachable("daily", "down"), times=None)
+        for operation in ("find_room", "delete_room"):
+            world.connector.fail(operation, ProviderUnreachable("daily", "down"), times=None)
         assert (await service.end(session.id)).has_ended
         await trio.sleep(600)
         assert world.metric("transport_rooms_owed") == 1
@@ -219,11 +220,15 @@ async def test_a_foreign_room_of_our_name_is_left_alone_at_the_end(autojump_cloc
         assert world.metric("transport_rooms_owed") == 0
 
 
-@pytest.mark.parametrize("operation", ["find_room", "delete_room"])
-async def test_one_404_does_not_make_us_forget_a_room(operation: str, autojump_clock: MockClock, world: World) -> None:
+@pytest.mark.parametrize(
+    ("operation", "name"), [("find_room", "stage"), ("delete_room", "stage"), ("delete_room", None)]
+)
+async def test_one_404_does_not_make_us_forget_a_room(
+    operation: str, name: str | None, autojump_clock: MockClock, world: World
+) -> None:
     """A provider whose servers do not agree for a moment: a room wrongly forgotten would live on until its `exp`."""
     async with world.service() as service:
-        session = (await service.create(a_request())).session
+        session = (await service.create(a_request(room_config=RoomConfig(name=name)))).session
         world.connector.fail(operation, RoomNotFound("daily", session.room.name))
         await service.end(session.id)
         await trio.sleep(0.5)
@@ -234,17 +239,21 @@ async def test_one_404_does_not_make_us_forget_a_room(operation: str, autojump_c
         assert world.metric("transport_rooms_owed") == 0
 
 
-async def test_a_room_that_is_gone_is_settled_by_the_second_look(autojump_clock: MockClock, world: World) -> None:
+@pytest.mark.parametrize(("name", "looks"), [("stage", 2), (None, 1)])
+async def test_a_room_that_is_gone_is_settled_by_the_second_look(
+    name: str | None, looks: int, autojump_clock: MockClock, world: World
+) -> None:
+    """A room with a name of ours is deleted without a look; that it was not there counts as the first one."""
     async with world.service() as service:
-        session = (await service.create(a_request())).session
+        session = (await service.create(a_request(room_config=RoomConfig(name=name)))).session
         world.connector.drop_room(session.room.name)
-        looks = world.connector.count("find_room")
+        before = world.connector.count("find_room")
         await service.end(session.id)
         await trio.sleep(14)
         assert (await service.get(session.id)).provider_cleanup is ProviderCleanup.PENDING
         await trio.sleep(2)
         assert (await service.get(session.id)).provider_cleanup is ProviderCleanup.DONE
-        assert world.connector.count("find_room") == looks + 2
+        assert world.connector.count("find_room") == before + looks
 
 
 async def test_a_deletion_whose_answer_is_lost_never_hits_the_next_room_of_that_name(
@@ -260,6 +269,28 @@ async def test_a_deletion_whose_answer_is_lost_never_hits_the_next_room_of_that_
         assert world.connector.rooms["stage"].room.provider_id == second.room.provider_id
         assert world.connector.count("delete_room") == 1
         assert (await service.get(first.id)).provider_cleanup is ProviderCleanup.DONE
+
+
+async def test_a_room_that_we_named_is_deleted_without_a_look(autojump_clock: MockClock, world: World) -> None:
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        await service.end(session.id)
+        await trio.sleep(1)
+        assert (world.connector.rooms, world.connector.count("find_room")) == ({}, 0)
+
+
+async def test_a_deletion_that_failed_is_followed_by_a_look(autojump_clock: MockClock, world: World) -> None:
+    """It may have taken effect, and somebody may have made a room of that name since."""
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        lost = ProviderUnreachable("daily", "connection reset", in_doubt=True)
+        world.connector.fail("delete_room", lost, takes_effect=True)
+        await service.end(session.id)
+        await trio.sleep(0.1)
+        world.connector.add_foreign_room(session.room.name, session.expires_at + timedelta(hours=1))
+        await trio.sleep(60)
+        assert session.room.name in world.connector.rooms
+        assert world.connector.count("delete_room") == 1
 
 
 async def test_ending_or_reading_what_is_not_there(autojump_clock: MockClock, world: World) -> None:

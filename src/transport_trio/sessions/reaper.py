@@ -133,9 +133,10 @@ class Reaper:
             connector = self._deps.connectors.get(debt.provider)
             if not owed.written:
                 await self._write_down(owed)
-            result = await self._delete(owed, connector)
+            session = await self._deps.journal.get(debt.session_id)
+            result = await self._delete(owed, connector, session)
             if result is _Result.PAID:
-                await self._settle(debt)
+                await self._settle(debt, session)
         except UnknownProvider:
             self._count(debt.provider, "no_connector")
             return _Result.FAILED
@@ -153,15 +154,19 @@ class Reaper:
         owed.written = True
         log.warning("creation was broken off", extra={"session_id": debt.session_id, "room_name": debt.room_name})
 
-    async def _delete(self, owed: Owed, connector: TransportConnector) -> _Result:
+    async def _delete(self, owed: Owed, connector: TransportConnector, session: Session | None) -> _Result:
         """Delete our room, unless it is gone or replaced by somebody else's."""
         debt = owed.debt
-        told = {"session_id": debt.session_id, "room_name": debt.room_name}
-        session = await self._deps.journal.get(debt.session_id)
         if session is not None and not session.has_ended:
             # Whatever made us believe that we owe it: people may be in there.
+            told = {"session_id": debt.session_id, "room_name": debt.room_name}
             log.error("room of a live session left alone", extra=told)
             return _Result.PAID
+        # A deletion may have taken effect though it failed: from then on we look first.
+        if debt.names_its_session and not debt.in_doubt and owed.tries == 0:
+            if not await connector.delete_room(debt.room_name):
+                return self._without(owed, None)
+            return self._deleted(debt)
         room = await connector.find_room(debt.room_name)
         if room is None or not debt.covers(room):
             return self._without(owed, room)
@@ -170,8 +175,11 @@ class Reaper:
             # It was there a moment ago: the next look tells.
             self._count(debt.provider, "not_there")
             return _Result.FAILED
+        return self._deleted(debt)
+
+    def _deleted(self, debt: RoomDebt) -> _Result:
         self._count(debt.provider, "deleted")
-        log.info("room deleted", extra=told)
+        log.info("room deleted", extra={"session_id": debt.session_id, "room_name": debt.room_name})
         return _Result.PAID
 
     def _without(self, owed: Owed, room: Room | None) -> _Result:
@@ -196,10 +204,9 @@ class Reaper:
     def _confirm_s(self) -> float:
         return self._deps.settings.presence_confirm_s
 
-    async def _settle(self, debt: RoomDebt) -> None:
+    async def _settle(self, debt: RoomDebt, session: Session | None) -> None:
         """Forget the debt, and say so in the session where there is one."""
         while True:
-            session = await self._deps.journal.get(debt.session_id)
             cleaned = _cleaned(session)
             change = Change(
                 session=cleaned, expected_version=cleaned.version if cleaned else 0, settle_debt=debt.session_id
@@ -207,6 +214,7 @@ class Reaper:
             try:
                 await self._deps.journal.commit(change)
             except VersionConflict:
+                session = await self._deps.journal.get(debt.session_id)
                 continue
             return
 
