@@ -67,9 +67,7 @@ async def _serve(sandbox: Sandbox, name: str, carry_out: CarryOut, request: Requ
     exchange = _Exchange(request)
     status = None
     try:
-        answer = await with_faults(
-            faults, partial(_answer, carry_out, exchange), operation=name, room_name=request.args.get("name", "")
-        )
+        answer = await with_faults(faults, partial(_answer, carry_out, exchange), request, operation=name)
         status = None if answer.cut == "answer" else answer.status
         return answer
     finally:

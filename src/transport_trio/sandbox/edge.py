@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,7 +18,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from transport_trio.sandbox.exchange import Answer, Request, refusal
+from transport_trio.sandbox.exchange import Answer, HungUp, Request, refusal
 from transport_trio.sandbox.refusals import ApiError, too_large, too_slow, unknown_endpoint
 
 MAX_BODY_BYTES = 2 * 1024 * 1024  # a batch of 1000 rooms fits
@@ -41,24 +42,18 @@ class Edge:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         match scope["type"]:
             case "http":
-                # Whoever hangs up cancels what is done for it.
-                async with trio.open_nursery() as nursery:
-                    body = await _read(receive)
-                    nursery.start_soon(self._watch, receive, nursery.cancel_scope)
-                    if body is not None:
-                        await self._send(scope, await self._answer(scope, body), send)
-                    nursery.cancel_scope.cancel(reason="it is answered")
+                body = await _read(receive)
+                if body is None:
+                    return
+                with suppress(HungUp):
+                    answer = await self._answer(scope, body, partial(_wait_for_end, receive))
+                    await self._send(scope, answer, send)
             case "websocket":
                 await _refuse_upgrade(send)
             case "lifespan":
                 await _live(receive, send)
 
-    async def _watch(self, receive: ASGIReceiveCallable, scope: trio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel(reason="the client has hung up")
-
-    async def _answer(self, scope: HTTPScope, body: bytes | ApiError) -> Answer:
+    async def _answer(self, scope: HTTPScope, body: bytes | ApiError, hung_up: Callable[[], Awaitable[None]]) -> Answer:
         view, args = self._route(scope["path"], scope["method"])
         request = Request(
             method=scope["method"],
@@ -67,11 +62,14 @@ class Edge:
             query=_query(scope["query_string"]),
             authorization=_authorization(scope),
             raw_body=body,
+            hung_up=hung_up,
         )
         try:
             return await view(request)
         except ApiError as exc:
             return refusal(exc)
+        except HungUp:
+            raise
         except Exception:
             log.exception("request crashed", extra={"method": request.method, "path": request.path})
             return refusal(ApiError(500, "server-error"))
@@ -122,6 +120,11 @@ async def _read(receive: ASGIReceiveCallable) -> bytes | ApiError | None:
             if not message["more_body"]:
                 return bytes(body) if size <= MAX_BODY_BYTES else too_large(MAX_BODY_BYTES)
     return too_slow(BODY_S)
+
+
+async def _wait_for_end(receive: ASGIReceiveCallable) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _query(query_string: bytes) -> dict[str, str]:

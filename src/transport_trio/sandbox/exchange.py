@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import attrs
+import trio
 
 from transport_trio.sandbox import jsonform
 from transport_trio.sandbox.refusals import ApiError
 
 
+class HungUp(Exception):
+    """The client has gone, and what was to be done for it is not."""
+
+
 @attrs.frozen(kw_only=True)
 class Request:
-    """`args` are the parts of the path that the route names. A name in the query counts once: the first."""
+    """`args` are the parts of the path that the route names. A name in the query counts once: the first.
+
+    `hung_up` returns when the client has gone.
+    """
 
     method: str
     path: str
@@ -21,6 +29,7 @@ class Request:
     query: Mapping[str, str]
     authorization: str
     raw_body: bytes | ApiError
+    hung_up: Callable[[], Awaitable[None]]
 
     def body(self) -> bytes:
         """The body as it came.
@@ -31,6 +40,26 @@ class Request:
         if isinstance(self.raw_body, ApiError):
             raise self.raw_body
         return self.raw_body
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the client wait.
+
+        Raises:
+            HungUp: it did not.
+        """
+        is_there = False
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_end() -> None:
+                await self.hung_up()
+                nursery.cancel_scope.cancel(reason="the client has hung up")
+
+            nursery.start_soon(wait_for_end)
+            await trio.sleep(seconds)
+            is_there = True
+            nursery.cancel_scope.cancel(reason="it has waited long enough")
+        if not is_there:
+            raise HungUp
 
 
 @attrs.frozen

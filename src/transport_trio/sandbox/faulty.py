@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import attrs
-import trio
 
 from transport_trio.sandbox import jsonform
-from transport_trio.sandbox.exchange import Answer, json_answer, refusal
+from transport_trio.sandbox.exchange import Answer, Request, json_answer, refusal
 from transport_trio.sandbox.faults import Fault
 from transport_trio.sandbox.refusals import ApiError, room_not_found, throttled
 
@@ -23,25 +22,26 @@ ERRORS = {
 
 
 async def with_faults(
-    faults: Sequence[Fault], carry_out: Callable[[], Answer], *, operation: str, room_name: str
+    faults: Sequence[Fault], carry_out: Callable[[], Answer], request: Request, *, operation: str
 ) -> Answer:
     """The answer to a request, spoilt as the faults say.
 
-    Cancellation: a client that hangs up during a delay before the effect leaves nothing behind; later, the effect.
+    Raises:
+        HungUp: during a delay. One before the effect leaves nothing behind then, a later one the effect.
     """
     spoiler = next((fault for fault in faults if fault.kind != "delay"), None)
-    await _wait(faults, takes_effect=False)
+    await _wait(faults, request, takes_effect=False)
     if spoiler is not None and not spoiler.takes_effect:
-        return _instead(spoiler, room_name)
+        return _instead(spoiler, request.args.get("name", ""))
     answer = carry_out()
-    await _wait(faults, takes_effect=True)
+    await _wait(faults, request, takes_effect=True)
     return answer if spoiler is None else _spoilt(spoiler, answer, operation)
 
 
-async def _wait(faults: Sequence[Fault], *, takes_effect: bool) -> None:
+async def _wait(faults: Sequence[Fault], request: Request, *, takes_effect: bool) -> None:
     for fault in faults:
         if fault.kind == "delay" and fault.takes_effect is takes_effect:
-            await trio.sleep(fault.delay_s)
+            await request.sleep(fault.delay_s)
 
 
 def _instead(fault: Fault, room_name: str) -> Answer:
