@@ -43,8 +43,8 @@ NAMES = (
     "embedded_kill",
     "journal_rollback",
 )
-# Those that use every processor, or whose figures are worth nothing beside others.
-ALONE = frozenset({"bad_listeners", "compressed_hour"})
+# Its figures are worth nothing beside others.
+ALONE = frozenset({"bad_listeners"})
 BESIDE = 3  # at a time: the others mostly wait
 DRILL_S = 600.0
 

@@ -29,8 +29,8 @@ from transport_trio.errors import (
     StorageUnavailable,
     UnknownProvider,
 )
-from transport_trio.models import EndReason, ProviderCleanup, RoomConfig, RoomIntent, SessionStatus
-from transport_trio.ports import Change, SessionQuery
+from transport_trio.models import EndReason, ProviderCleanup, RoomConfig, RoomIntent, Session, SessionStatus
+from transport_trio.ports import Change, SessionPage, SessionQuery
 from transport_trio.sessions import IdempotencyKey
 from transport_trio.settings import Settings
 
@@ -308,6 +308,42 @@ async def test_lists_show_what_is_known_now(autojump_clock: MockClock, world: Wo
         assert page.total == 1
         assert page.sessions[0].presence_checked_at == EPOCH + timedelta(seconds=15)
         assert page.sessions[0].id == session.id
+
+
+async def test_a_list_shows_an_end_that_its_session_has_not_heard_of_yet(
+    autojump_clock: MockClock, world: World
+) -> None:
+    commit = world.journal.commit
+
+    async def committed_late(change: Change) -> Session | None:
+        committed = await commit(change)
+        await trio.sleep(1)
+        return committed
+
+    async with world.service() as service, trio.open_nursery() as nursery:
+        session = (await service.create(a_request())).session
+        world.journal.commit = committed_late  # type: ignore[method-assign]
+        nursery.start_soon(service.end, session.id)
+        await trio.sleep(0.5)
+        shown = (await service.list(SessionQuery(status=SessionStatus.ENDED))).sessions
+        assert [(one.status, one.end_reason) for one in shown] == [(SessionStatus.ENDED, EndReason.REQUESTED)]
+
+
+async def test_a_list_leaves_out_what_has_changed_its_status_meanwhile(autojump_clock: MockClock, world: World) -> None:
+    read = world.journal.sessions
+
+    async def read_slowly(query: SessionQuery) -> SessionPage:
+        page = await read(query)
+        await trio.sleep(1)
+        return page
+
+    world.journal.sessions = read_slowly  # type: ignore[method-assign]
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        world.connector.join(session.room.name)
+        await trio.sleep(14.5)  # the look at 15 s finds somebody
+        assert (await service.list(SessionQuery(status=SessionStatus.CREATED))).sessions == ()
+        assert (await service.get(session.id)).status is SessionStatus.ACTIVE
 
 
 # --- idempotency ---------------------------------------------------------------------------------------------

@@ -116,9 +116,10 @@ class SessionService:
         return session
 
     async def list(self, query: SessionQuery) -> SessionPage:
-        """A page of sessions, newest first."""
+        """A page of sessions, newest first. Those that have come to another status while it was read are left out."""
         page = await self._deps.journal.sessions(query)
-        return attrs.evolve(page, sessions=tuple(self._as_known(session) for session in page.sessions))
+        known = (self._as_known(session) for session in page.sessions)
+        return attrs.evolve(page, sessions=tuple(one for one in known if query.status in (None, one.status)))
 
     async def end(self, session_id: str) -> Session:
         """End the session; its room is deleted as soon as the provider lets us. One that has ended stays as it is.
@@ -265,8 +266,9 @@ class SessionService:
             self._release(live.session.provider, live.session.room.name, live.session.id)
 
     def _as_known(self, session: Session) -> Session:
+        """The later of what the journal has and what its owner knows, who hears of a commit a moment after."""
         live = self._live.get(session.id)
-        return session if live is None else live.session
+        return session if live is None or live.session.version < session.version else live.session
 
     def _presence_age_s(self) -> float:
         now = self._deps.clock.now()
