@@ -27,6 +27,7 @@ CROWDED_LIMIT, CROWD, CROWDS_MAX = 320, 900, 5
 # In which a crowd fills all places anew: who has connected and not spoken by then makes way. With the 25,000 places of
 # the default that takes ten seconds at least; at full pace 320 are gone before a busy client sends its first byte.
 TURNOVER_S = 1.0
+SILENT = 20  # that hold a file each when there are no more
 LARGE_BYTES = 200_000
 WHOLE_HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100
 SETTINGS = {
@@ -251,16 +252,17 @@ async def _no_files(report: Report, world: World) -> None:
     """The process is at its limit of open files: silent clients make room, and nothing spins."""
     pid = world.service.pid
     crowd = Crowd()
-    await trio.to_thread.run_sync(crowd.grow, world.service.port, 20)
+    await trio.to_thread.run_sync(crowd.grow, world.service.port, SILENT)
     allowed = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     log_bytes = world.service.log.stat().st_size
     used_s, began = cpu_s(pid), time.monotonic()
     try:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_files(pid), allowed[1]))
         async with bystander(world.service.url) as met:
-            # More than there can be files for, and fewer than the kernel keeps waiting.
-            await trio.to_thread.run_sync(crowd.grow, world.service.port, 200)
-            await trio.sleep(2)
+            # More than there can be files for, and fewer than the kernel keeps waiting; no faster than that somebody
+            # honest, on a busy machine, gets its head in before its place is wanted (ADR 53).
+            await trio.to_thread.run_sync(crowd.grow, world.service.port, 100, 0.4 * TURNOVER_S / SILENT)
+            await trio.sleep(1)
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, allowed)
     crowd.close()
