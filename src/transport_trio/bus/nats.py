@@ -1,4 +1,4 @@
-"""One connection to NATS, in Trio's terms: the only module that knows asyncio (nats-py through trio-asyncio).
+"""One connection to NATS, in Trio's terms. Only here and in `outbox` is asyncio known (nats-py through trio-asyncio).
 
 nats-py is told never to reconnect by itself: what waits in the buffers of a lost connection would be sent later,
 unseen. Whoever lost a link makes a new one. Whatever goes wrong over there becomes a `BusError` here.
@@ -7,7 +7,7 @@ unseen. Whoever lost a link makes a new one. Whatever goes wrong over there beco
 from __future__ import annotations
 
 import logging
-from asyncio import AbstractEventLoop, Future
+from asyncio import AbstractEventLoop, Future, Task, get_running_loop
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -21,6 +21,7 @@ from nats.js.api import PubAck, RawStreamMsg, StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError
 
+from transport_trio.bus.outbox import Outbox, Outgoing
 from transport_trio.errors import BusMisconfigured, BusOutOfSequence, BusRefused, BusUnavailable
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class Link:
         self._settings = settings
         self._client = Client()
         self._jetstream: JetStreamContext = self._client.jetstream(timeout=settings.ack_s)
+        self._outbox = Outbox(self._client)
+        self._sending: Task[None] | None = None
         self._calls: set[trio.CancelScope] = set()
         self._fault = ""
         self._connected = False
@@ -99,7 +102,9 @@ class Link:
         Raises:
             BusOutOfSequence, BusRefused, BusUnavailable: as the port says.
         """
-        return await self._call(self._jetstream.publish, subject, body, timeout=self._patience_s, headers=headers)
+        with self._exchange():
+            return await self._outbox.publish(Outgoing(subject, body, headers))
+        return self.refuse()
 
     async def stream_info(self, name: str) -> StreamInfo:
         """Raises `NoStream` when there is none."""
@@ -122,6 +127,8 @@ class Link:
 
     async def close(self) -> None:
         """Close within `close_s`; a server that reads nothing any more is cut off."""
+        if self._sending is not None:
+            self._sending.cancel()
         with trio.move_on_after(self._settings.close_s, shield=True):
             try:
                 await trio_asyncio.aio_as_trio(self._client.close)()
@@ -140,21 +147,23 @@ class Link:
             raise BusUnavailable(f"the connection was lost ({self._fault or 'closed by the server'})")
         raise BusUnavailable(f"no answer within {self._settings.ack_s:g} s")
 
-    @property
-    def _patience_s(self) -> float:
-        # Our own scope ends the wait; nats-py's clock is the net for the places where it swallows a cancellation.
-        return self._settings.ack_s + 1
-
     async def _call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._exchange():
+            answer: T = await trio_asyncio.aio_as_trio(function)(*args, **kwargs)
+            return answer
+        return self.refuse()
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """The block ends, and what follows it is reached, when there is no answer in time or the connection is lost."""
         with trio.move_on_after(self._settings.ack_s) as scope, _translated():
+            if self.lost.is_set():
+                self.refuse()
             self._calls.add(scope)
             try:
-                if not self.lost.is_set():
-                    answer: T = await trio_asyncio.aio_as_trio(function)(*args, **kwargs)
-                    return answer
+                yield
             finally:
                 self._calls.discard(scope)
-        return self.refuse()
 
     # From here on asyncio flavour. What is called back must neither raise nor wait.
 
@@ -178,6 +187,8 @@ class Link:
         reading = self._client._reading_task
         assert reading is not None
         reading.add_done_callback(self._on_end)
+        self._sending = get_running_loop().create_task(self._outbox.run())
+        self._sending.add_done_callback(self._on_end)
         self._connected = True
 
     async def _on_error(self, exc: Exception) -> None:
@@ -185,7 +196,7 @@ class Link:
         if self._connected:
             self._on_end()
 
-    def _on_end(self, reading: Future[None] | None = None) -> None:
+    def _on_end(self, _task: Future[None] | None = None) -> None:
         self.lost.set()
         for scope in tuple(self._calls):
             scope.cancel(reason="the connection to NATS was lost")
