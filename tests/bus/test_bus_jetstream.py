@@ -42,18 +42,6 @@ async def test_message_has_the_contracts_subject_body_and_headers(bus: NatsBus, 
     }
 
 
-async def test_a_message_given_up_before_it_was_sent_never_is(bus: NatsBus, onlooker: Onlooker) -> None:
-    with trio.fail_after(LIMIT_S):
-        given_up, other = Writer(bus), Writer(bus)
-        await other.write()
-        with trio.move_on_after(0) as scope:
-            await given_up.write()
-        await other.write()
-        stored = await onlooker.stored()
-    assert scope.cancelled_caught
-    assert [message.session_id for message in stored] == [other.session_id] * 2
-
-
 async def test_many_side_by_side_each_hear_of_their_own(bus: NatsBus, onlooker: Onlooker) -> None:
     with trio.fail_after(LIMIT_S):
         writers = [Writer(bus) for _ in range(IN_FLIGHT_MAX)]
