@@ -11,7 +11,7 @@ from machine_answers import Answers
 from machine_bus import BusModel
 from machine_ears import check_client
 from machine_provider import Look
-from machine_rig import World
+from machine_rig import RECOVERY_S, World
 from machine_service import SETTINGS, Service
 from machine_story import CONFIRM, Story
 from machine_time import tasks
@@ -146,7 +146,7 @@ class Model:
     def _check_times(self, session: Session, story: Story) -> None:
         """Nothing that is due is outstanding, once the disk takes changes again."""
         world = self._world
-        if world.refusing or world.now - world.disk_well_since < 12:
+        if world.refusing or world.now - world.disk_well_since < RECOVERY_S:
             return
         now = at(world.now - LATE_S)
         assert now < session.expires_at, "not ended in time"
@@ -165,7 +165,8 @@ class Model:
         apart_s = SETTINGS.presence_poll_s + 1 if self._calm_for(LOOKS_APART_S) else LOOKS_APART_S
         if not world.refusing:
             assert trio_time() - last <= timedelta(seconds=apart_s), "nobody looks into the room"
-            stored = [look for look in looks if look.at >= at(max(world.disk_well_since, 0))]
+            # The journal finds out in its own time that the disk takes changes again.
+            stored = [look for look in looks if look.at >= at(max(world.disk_well_since + RECOVERY_S, 0))]
             self._check_people(story, [look for look in stored if look.people is not None])
             if len(stored) >= 3 and all(look.code == "provider_rejected" for look in stored[-3:]):
                 assert story.status == "Error"
