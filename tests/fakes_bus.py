@@ -42,6 +42,7 @@ class FakeBus:
     in_flight: int = 0
     most_in_flight: int = 0
     latency_s: float = 0.001
+    connection: int = 1
     _ends: dict[str, int] = attrs.field(factory=dict)
     _newest: dict[str, Kept] = attrs.field(factory=dict)
     _late: list[BusMessage] = attrs.field(factory=list)
@@ -55,6 +56,8 @@ class FakeBus:
             self._ready = trio.Event()
 
     def come_back(self) -> None:
+        if not self._ready.is_set():
+            self.connection += 1
         self._ready.set()
 
     def meet(self, fates: Iterable[Fate]) -> None:

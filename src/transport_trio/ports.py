@@ -229,6 +229,10 @@ class BusMessage:
 class Bus(Protocol):
     """A stream that stores each event once. Nothing here retries: the relay does."""
 
+    @property
+    def connection(self) -> int:
+        """Another number for each connection: what is known of the stream holds for one."""
+
     async def publish(self, message: BusMessage) -> int:
         """Store the message and return its stream sequence.
 

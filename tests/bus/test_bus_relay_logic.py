@@ -139,6 +139,23 @@ async def test_a_birth_whose_ack_is_lost_is_asked_about_all_the_same(autojump_cl
     assert (rig.bus.asked, rig.bus.published, rig.bus.ids_of(ADA)) == (1, 1, [1])
 
 
+async def test_a_late_copy_finds_no_place_in_a_stream_that_began_anew(autojump_clock: MockClock, rig: Rig) -> None:
+    """Its fence is of the old stream, and could be just the sequence that the session has in the new one."""
+    async with rig.running() as relay:
+        await rig.journal.commit(tells(ADA, BOB))
+        await relay.drain()
+        rig.bus.go_away()
+        rig.bus.wipe()
+        rig.bus.come_back()
+        await rig.journal.commit(tells(EVE))
+        await relay.drain()
+        rig.bus.meet([Fate.LATE])
+        await rig.journal.commit(tells(BOB))
+        await relay.drain()
+        rig.bus.let_late_copies_land()
+    assert sorted(kept.event_id for kept in rig.bus.stream) == [3, 4]
+
+
 async def test_slow_session_does_not_hold_up_the_others_of_its_page(autojump_clock: MockClock, rig: Rig) -> None:
     """Sessions are pipelined: a page costs as many round trips as its longest chain, not as it has events."""
     rig.bus.latency_s = 1.0
@@ -363,7 +380,7 @@ async def test_ended_session_is_forgotten(autojump_clock: MockClock, rig: Rig) -
         await rig.journal.commit(tells(ADA))
         await rig.journal.commit(tells(ADA, end=True))
         await relay.drain()
-        assert relay._delivery._fences.get(ADA) is None
+        assert relay._delivery._fences.get(ADA, rig.bus.connection) is None
 
 
 async def test_rolled_back_journal_begins_a_new_epoch_before_it_publishes(
@@ -422,10 +439,10 @@ async def test_rollback_that_shows_only_in_a_session_is_noticed_too(autojump_clo
 def test_what_is_known_of_sessions_is_bounded() -> None:
     fences = Fences()
     for number in range(FENCES_MAX + 10):
-        fences.set(str(number), Fence(number, number))
-        fences.set("0", Fence(0, number))
-    assert fences.get("0") == Fence(0, FENCES_MAX + 9)
-    assert [fences.get(str(number)) for number in range(1, 12)] == [None] * 10 + [Fence(11, 11)]
+        fences.set(str(number), Fence(1, number, number))
+        fences.set("0", Fence(1, 0, number))
+    assert fences.get("0", 1) == Fence(1, 0, FENCES_MAX + 9)
+    assert [fences.get(str(number), 1) for number in range(1, 12)] == [None] * 10 + [Fence(1, 11, 11)]
 
 
 async def test_drain_that_cannot_finish_is_the_callers_to_bound(autojump_clock: MockClock, rig: Rig) -> None:

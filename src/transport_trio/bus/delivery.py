@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from transport_trio.bus.backoff import Backoff
-from transport_trio.bus.fences import NOTHING, Fence, Fences
+from transport_trio.bus.fences import Fence, Fences
 from transport_trio.errors import BusOutOfSequence, BusRefused, BusUnavailable
 from transport_trio.events import EventType, RecordedEvent
 from transport_trio.metrics import Metrics
@@ -60,7 +60,8 @@ class Delivery:
         chains: dict[str, _Chain] = {}
         for event in events:
             if event.type is EventType.SESSION_CREATED and event.id > self._head_at_start:
-                self._fences.set(event.session_id, NOTHING)  # it began after us, so nothing of it was ever sent
+                # It began after us, so nothing of it was ever sent.
+                self._fences.set(event.session_id, Fence(self._bus.connection, 0, 0))
             chains.setdefault(event.session_id, _Chain(event.session_id)).events.append(event)
         left = list(chains.values())
         backoff = self._backoff()
@@ -80,7 +81,7 @@ class Delivery:
         refused, backoff = 0, self._backoff()
         try:
             while chain.events:
-                fence = self._fences.get(chain.session_id)
+                fence = self._fences.get(chain.session_id, self._bus.connection)
                 if fence is None:
                     await self._ask(chain.session_id)
                 elif chain.events[0].id <= fence.event_id:
@@ -108,7 +109,7 @@ class Delivery:
         except BusRefused as exc:
             told["error"] = str(exc)
         else:
-            self._fences.set(event.session_id, Fence(seq, event.id))
+            self._fences.set(event.session_id, Fence(fence.connection, seq, event.id))
             self._settle(chain)
             return True
         self._metrics.bus_messages_refused.inc()
@@ -118,16 +119,16 @@ class Delivery:
 
     async def _ask(self, session_id: str) -> None:
         """Ask the stream how far this session got."""
-        epoch = self._journal.epoch
+        epoch, connection = self._journal.epoch, self._bus.connection
         last = await self._bus.last_of(session_id)
-        seq, their_epoch, their_id = last or (NOTHING.seq, epoch, NOTHING.event_id)
+        seq, their_epoch, their_id = last or (0, epoch, 0)
         if their_epoch == epoch and their_id > self._journal.head:
             await self._on_rollback(epoch, their_id)
         if their_epoch != self._journal.epoch:
             # Another journal's events, an earlier epoch's, or nobody's we know.
             log.warning("others have written to a session", extra={"session_id": session_id, "stream_sequence": seq})
             their_id = 0
-        self._fences.set(session_id, Fence(seq, their_id))
+        self._fences.set(session_id, Fence(connection, seq, their_id))
 
     def _settle(self, chain: _Chain) -> None:
         """The chain's first event is in the stream."""

@@ -12,13 +12,15 @@ FENCES_MAX = 20_000
 
 @attrs.frozen
 class Fence:
-    """The sequence of the session's last message, and the id up to which its events are in the stream."""
+    """The sequence of the session's last message, and the id up to which its events are in the stream.
 
+    It holds for one connection. Behind the next one the stream may have begun anew: a late copy of a message with an
+    old fence could find the very sequence there that it expects, and be stored beside the message itself.
+    """
+
+    connection: int
     seq: int
     event_id: int
-
-
-NOTHING = Fence(0, 0)
 
 
 class Fences:
@@ -27,8 +29,10 @@ class Fences:
     def __init__(self) -> None:
         self._ends: OrderedDict[str, Fence] = OrderedDict()
 
-    def get(self, session_id: str) -> Fence | None:
-        return self._ends.get(session_id)
+    def get(self, session_id: str, connection: int) -> Fence | None:
+        """What was learnt over this connection."""
+        fence = self._ends.get(session_id)
+        return fence if fence is not None and fence.connection == connection else None
 
     def set(self, session_id: str, fence: Fence) -> None:
         self._ends[session_id] = fence

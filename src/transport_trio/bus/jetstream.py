@@ -45,6 +45,7 @@ class NatsBus:
         self._settings = settings
         self._stream = settings.stream.name
         self._link: Link | None = None
+        self.connection = 0
         self._ready = trio.Event()
         self._look = trio.Event()
         self._fault = f"not yet connected to {self._shown}"
@@ -102,6 +103,7 @@ class NatsBus:
         try:
             await link.connect(self._servers)
             self._link = link
+            self.connection += 1
             yield link
         finally:
             self._link = None
