@@ -234,11 +234,6 @@ class RoomDebt:
         """Whether we never learnt if the room was made: it may still appear after a look found none."""
         return self.provider_id is None
 
-    @property
-    def names_its_session(self) -> bool:
-        """Whether we chose the name: what is called so is ours, since nobody knew the id before the room was made."""
-        return self.room_name.endswith(self.session_id)
-
     def covers(self, room: Room) -> bool:
         """Whether `room` is the one we owe: a foreign room of the same name is never touched."""
         if self.provider_id is not None and room.provider_id is not None:

@@ -157,16 +157,11 @@ class Reaper:
     async def _delete(self, owed: Owed, connector: TransportConnector, session: Session | None) -> _Result:
         """Delete our room, unless it is gone or replaced by somebody else's."""
         debt = owed.debt
+        told = {"session_id": debt.session_id, "room_name": debt.room_name}
         if session is not None and not session.has_ended:
             # Whatever made us believe that we owe it: people may be in there.
-            told = {"session_id": debt.session_id, "room_name": debt.room_name}
             log.error("room of a live session left alone", extra=told)
             return _Result.PAID
-        # A deletion may have taken effect though it failed: from then on we look first.
-        if debt.names_its_session and not debt.in_doubt and owed.tries == 0:
-            if not await connector.delete_room(debt.room_name):
-                return self._without(owed, None)
-            return self._deleted(debt)
         room = await connector.find_room(debt.room_name)
         if room is None or not debt.covers(room):
             return self._without(owed, room)
@@ -175,11 +170,8 @@ class Reaper:
             # It was there a moment ago: the next look tells.
             self._count(debt.provider, "not_there")
             return _Result.FAILED
-        return self._deleted(debt)
-
-    def _deleted(self, debt: RoomDebt) -> _Result:
         self._count(debt.provider, "deleted")
-        log.info("room deleted", extra={"session_id": debt.session_id, "room_name": debt.room_name})
+        log.info("room deleted", extra=told)
         return _Result.PAID
 
     def _without(self, owed: Owed, room: Room | None) -> _Result:
