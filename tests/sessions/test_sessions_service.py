@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from itertools import product
 
 import attrs
 import pytest
@@ -272,7 +271,7 @@ async def test_a_deletion_whose_answer_is_lost_never_hits_the_next_room_of_that_
 async def test_a_name_of_our_choice_that_somebody_took_is_as_foreign_as_any_other(
     autojump_clock: MockClock, world: World
 ) -> None:
-    """The deletion was carried out, its answer lost; then a caller, who knows the name, takes it; then we start anew."""
+    """The deletion was carried out, its answer lost; a caller, who knows the name, takes it; then we start anew."""
     async with world.service() as service:
         first = (await service.create(a_request())).session
         lost = ProviderUnreachable("daily", "connection reset", in_doubt=True)
