@@ -173,6 +173,15 @@ class TestSettings:
         assert daily_sandbox.now() < ahead - 3000
         assert api.get("/rooms").json() == {"total_count": 0, "data": []}
 
+    def test_the_clock_ends_with_the_year_9999(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
+        def centuries_pass() -> None:
+            for _ in range(900):
+                daily_sandbox.advance(10 * 365 * 86400)
+
+        with pytest.raises(SandboxError, match="beyond the year 9999"):
+            centuries_pass()
+        assert api.get("/rooms").status_code == 200
+
     @pytest.mark.daily_sandbox(presence_lag_s=15, rate_limits=False)
     def test_the_marker_chooses_settings_for_one_test(self, api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         settings = api.get(f"{daily_sandbox.url}/sandbox").json()["settings"]

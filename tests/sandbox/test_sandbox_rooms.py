@@ -140,6 +140,21 @@ def test_what_is_no_json_is_a_json_parsing_error(api: httpx.Client, raw: bytes) 
     assert (status, body["error"]) == (400, "json-parsing-error")
 
 
+@pytest.mark.parametrize("levels", [101, 330, 900])
+def test_json_that_is_nested_deeper_than_anybody_means_is_refused(
+    api: httpx.Client, daily_sandbox: SandboxHandle, levels: int
+) -> None:
+    deep = b'{"name":' + b'{"a":[' * (levels // 2) + b"]}" * (levels // 2) + b"}"
+    status, body = refused(api.post("/rooms", content=deep))
+    assert (status, body["error"]) == (400, "json-parsing-error")
+    assert [one["status"] for one in daily_sandbox.requests()] == [400]
+
+
+def test_brackets_in_a_text_are_not_nesting(api: httpx.Client) -> None:
+    status, body = refused(api.post("/rooms", json={"name": "[" * 200}))
+    assert (status, body["error"]) == (400, "invalid-request-error")
+
+
 def test_an_array_is_json_but_no_request(api: httpx.Client) -> None:
     status, body = refused(api.post("/rooms", json=[]))
     assert (status, body["error"]) == (400, "invalid-request-error")

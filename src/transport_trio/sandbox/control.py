@@ -114,7 +114,7 @@ class Control:
 
     def requests(self, query: Body) -> Any:
         found = self._sandbox.log.requests(query.get("operation"))
-        return {"requests": [attrs.asdict(one) for one in found]}
+        return {"requests": [attrs.asdict(one, recurse=False) for one in found]}
 
     def forget_requests(self, _body: Body) -> Any:
         self._sandbox.log.clear()

@@ -16,6 +16,7 @@ from transport_trio.sandbox.requestlog import RequestLog
 from transport_trio.sandbox.rooms import Room, Rooms
 from transport_trio.sandbox.tokens import Signer
 
+LATEST = 253_370_764_800.0  # the year 9999
 SWEEP_S = 1.0  # between two looks for rooms to collect
 
 
@@ -60,6 +61,13 @@ class Sandbox:
         return self._wall_clock() + self._ahead_s
 
     def advance(self, by_s: float) -> float:
+        """Move the time of day.
+
+        Raises:
+            ValueError: beyond the year 9999, for which there is no date.
+        """
+        if self.now() + by_s > LATEST:
+            raise ValueError("advance_s leads beyond the year 9999; POST /sandbox/reset sets the clock right again")
         self._ahead_s += by_s
         return self.now()
 

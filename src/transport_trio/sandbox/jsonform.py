@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+DEPTH_MAX = 100  # nobody nests deeper, and what handles JSON here calls itself for each level
 SAFE_DIGITS = 15  # integers of more digits lose precision in JavaScript, and become floats here
 
 
@@ -27,7 +28,21 @@ def read(raw: bytes) -> Any:
         raise NotJson(str(exc)) from exc
     if not isinstance(value, (dict, list)):
         raise NotJson("neither an object nor an array")
+    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _is_deeper_than(DEPTH_MAX, value):
+        raise NotJson("nested too deeply")
     return value
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return any(isinstance(one, (dict, list)) for one in level)
 
 
 def write(value: Any) -> bytes:
