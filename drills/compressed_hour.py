@@ -21,7 +21,7 @@ from drills.parts.amounts import ALLOWED, Amounts, look, shown_as_table
 from nats_server import Onlooker
 
 SESSIONS, SESSIONS_SHORT = 20_000, 200
-LIVES, LIVES_SHORT = 160, 60
+LIVES, LIVES_SHORT = 220, 60
 WARM_UP = 0.05  # of the sessions come first: pools and caches fill once
 # So few requests at once keep the service busy all the time; more would only wait inside it.
 REST_LINES, SANDBOX_LINES = 6, 6
@@ -31,8 +31,8 @@ OWED_MAX, PENDING_MAX = 300, 3_000
 # Ends are asked for, come with time, or because the room is gone; inside somebody stays, leaves before, or never comes.
 FATES = ("requested",) * 15 + ("expired",) * 4 + ("room_gone",)
 GUESTS = ("stays",) * 6 + ("leaves",) + ("nobody",) * 3
-POLL_S, POLL_SHORT_S = 2.0, 0.5
-BRIEF_S, BRIEF_SHORT_S = 3, 2
+POLL_S, POLL_SHORT_S = 3.0, 0.5
+BRIEF_S, BRIEF_SHORT_S = 4, 2
 LOOK_S = 2.0
 TENTHS = 10
 COMES_BACK_S = 10.0
