@@ -103,8 +103,9 @@ def main(
         for name in NAMES:
             click.echo(f"{name:20} {_about(name)}")
         return
+    names = tuple(dict.fromkeys(names)) or NAMES  # two of one drill would share its folder
     with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
-        results = trio.run(_unless_ended, partial(_all, names or NAMES, keep or Path(folder), short))
+        results = trio.run(_unless_ended, partial(_all, names, keep or Path(folder), short))
     failed = [result["drill"] for result in results if not result["passed"]]
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
