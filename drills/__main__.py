@@ -84,7 +84,9 @@ def _processor_s() -> float:
 @click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
 @click.option("--short", is_flag=True, help="Do everything a few times only, as `make test` does.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the results to this file.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep logs, journals and streams in this folder.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep logs, journals and streams in this folder."
+)
 @click.option("--list", "only_list", is_flag=True, help="List the drills and what each is about.")
 @click.option("--here", is_flag=True, hidden=True, help="Run the one drill in this process.")
 def main(
@@ -104,6 +106,8 @@ def main(
             click.echo(f"{name:20} {_about(name)}")
         return
     names = tuple(dict.fromkeys(names)) or NAMES  # two of one drill would share its folder
+    if keep is not None:
+        _check_folders(keep, names)
     with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
         results = trio.run(_unless_ended, partial(_all, names, keep or Path(folder), short))
     failed = [result["drill"] for result in results if not result["passed"]]
@@ -119,6 +123,17 @@ def _about(name: str) -> str:
     """The first line of its docstring. It is not imported: what drills need of the tests only their processes find."""
     module = ast.parse((ROOT / "drills" / f"{name}.py").read_text())
     return (ast.get_docstring(module) or "").partition("\n")[0]
+
+
+def _check_folders(keep: Path, names: tuple[str, ...]) -> None:
+    """Refuse a folder with something in it: a drill would take an old journal and an old stream for its own."""
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        used = [name for name in names if (keep / name).exists() and any((keep / name).iterdir())]
+    except OSError as exc:
+        raise click.UsageError(f"--keep {keep} cannot be used: {exc}") from exc
+    if used:
+        raise click.UsageError(f"{keep / used[0]} is not empty: remove it, or give --keep another folder.")
 
 
 async def _unless_ended(work: Callable[[], Awaitable[T]]) -> T:

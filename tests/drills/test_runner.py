@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from drills.__main__ import NAMES, ROOT
 from drills.frame.launcher import own_environ
@@ -31,3 +32,25 @@ def test_the_list_says_what_each_drill_is_about() -> None:
     assert listed.returncode == 0, listed.stderr
     lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
     assert [name for name, *about in lines if about] == list(NAMES)
+
+
+def refused(*args: str) -> str:
+    """Why the command was refused; it has run nothing then."""
+    done = drills(*args)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_folder_that_a_drill_has_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hang_up").mkdir()
+    (tmp_path / "kill_between").mkdir()  # empty: as good as none
+    (tmp_path / "hang_up" / "service.log").touch()
+    reason = refused("kill_between", "hang_up", "--keep", str(tmp_path))
+    assert f"{tmp_path / 'hang_up'} is not empty: remove it" in reason
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hang_up").touch()
+    assert "cannot be used" in refused("hang_up", "--keep", str(tmp_path))
+    assert "is a file" in refused("hang_up", "--keep", str(tmp_path / "hang_up"))
