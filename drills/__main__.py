@@ -108,11 +108,12 @@ def main(
     names = tuple(dict.fromkeys(names)) or NAMES  # two of one drill would share its folder
     if keep is not None:
         _check_folders(keep, names)
+    if json_file is not None:
+        _check_writable(json_file)
     with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
         results = trio.run(_unless_ended, partial(_all, names, keep or Path(folder), short))
     failed = [result["drill"] for result in results if not result["passed"]]
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(dump(results))
     claims = sum(len(result["claims"]) for result in results)
     click.echo(f"{len(results)} drills, {claims} claims: {'FAILED: ' + ', '.join(failed) if failed else 'all hold'}")
@@ -134,6 +135,18 @@ def _check_folders(keep: Path, names: tuple[str, ...]) -> None:
         raise click.UsageError(f"--keep {keep} cannot be used: {exc}") from exc
     if used:
         raise click.UsageError(f"{keep / used[0]} is not empty: remove it, or give --keep another folder.")
+
+
+def _check_writable(json_file: Path) -> None:
+    """Say before the run, rather than after it, that its results could not be written. Makes the file's folder."""
+    try:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not json_file.exists()
+        json_file.open("a").close()
+        if is_new:  # who finds a file may take it for results
+            json_file.unlink()
+    except OSError as exc:
+        raise click.UsageError(f"--json {json_file} cannot be written: {exc}") from exc
 
 
 async def _unless_ended(work: Callable[[], Awaitable[T]]) -> T:

@@ -54,3 +54,9 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hang_up").touch()
     assert "cannot be used" in refused("hang_up", "--keep", str(tmp_path))
     assert "is a file" in refused("hang_up", "--keep", str(tmp_path / "hang_up"))
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be written" in refused("hang_up", "--json", str(tmp_path))
+    assert "cannot be written" in refused("hang_up", "--json", str(tmp_path / "file" / "results.json"))
