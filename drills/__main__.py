@@ -50,6 +50,7 @@ BESIDE = 3  # at a time: most of them mostly wait
 # The longest takes as long as all others beside it, and has the right of way.
 GIVE_WAY = ("nice", "-n", "4")
 DRILL_S = 600.0
+END_S = 60.0  # for a drill that is interrupted: it waits for those that it ends
 
 
 async def run_drill(name: str, folder: Path, *, short: bool) -> dict[str, Any]:
@@ -99,7 +100,8 @@ def main(
     """
     if here:
         assert keep is not None
-        (keep / RESULT).write_text(json.dumps(trio.run(_unless_ended, partial(run_drill, names[0], keep, short=short))))
+        result = trio.run(_unless_ended, partial(run_drill, names[0], keep, short=short), _standard_input_ends)
+        (keep / RESULT).write_text(json.dumps(result))
         return
     if only_list:
         for name in NAMES:
@@ -110,8 +112,11 @@ def main(
         _check_folders(keep, names)
     if json_file is not None:
         _check_writable(json_file)
-    with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
-        results = trio.run(_unless_ended, partial(_all, names, keep or Path(folder), short))
+    try:
+        results = trio.run(_unless_ended, partial(_all, names, keep, short))
+    except SystemExit:
+        click.echo("interrupted", err=True)
+        raise
     failed = [result["drill"] for result in results if not result["passed"]]
     if json_file is not None:
         json_file.write_text(dump(results))
@@ -149,24 +154,52 @@ def _check_writable(json_file: Path) -> None:
         raise click.UsageError(f"--json {json_file} cannot be written: {exc}") from exc
 
 
-async def _unless_ended(work: Callable[[], Awaitable[T]]) -> T:
-    """What `work` returns. SIGTERM ends it in order: else those that it has started would live on."""
+async def _unless_ended(work: Callable[[], Awaitable[T]], ends: Callable[[], Awaitable[None]] | None = None) -> T:
+    """What `work` returns. SIGINT, SIGTERM and the return of `ends` end it in order: what it has started ends too.
+
+    Raises:
+        SystemExit: it was ended, and the code tells by which signal.
+    """
+    work_scope = trio.CancelScope()
+    taken: list[int] = []
+
+    async def take_signals(task_status: trio.TaskStatus[None]) -> None:
+        # To the end: a second signal, which `make` may pass on, must not break off what the first one began.
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                taken.append(number)
+                work_scope.cancel(reason="a signal")
+
+    async def end_with(ends: Callable[[], Awaitable[None]]) -> None:
+        await ends()
+        work_scope.cancel(reason="nobody waits for it")
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-        result = await work()
-        nursery.cancel_scope.cancel(reason="the work is done")
-        return result
-    raise SystemExit(128 + signal.SIGTERM)
+        await nursery.start(take_signals)
+        if ends is not None:
+            nursery.start_soon(end_with, ends)
+        with work_scope:
+            result = await work()
+        nursery.cancel_scope.cancel(reason="the work is over")
+    if work_scope.cancelled_caught:
+        raise SystemExit(128 + (taken[0] if taken else signal.SIGTERM))
+    return result
 
 
-async def _end_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel(reason="a signal")
+async def _standard_input_ends() -> None:
+    """Return when the process that started us has ended, by whatever: it holds the other end and writes nothing."""
+    await trio.lowlevel.wait_readable(sys.stdin)
 
 
-async def _all(names: tuple[str, ...], folder: Path, short: bool) -> list[dict[str, Any]]:
-    """Each drill in a process of its own; those that need everything for themselves one after the other."""
+async def _all(names: tuple[str, ...], keep: Path | None, short: bool) -> list[dict[str, Any]]:
+    """Each drill in a process of its own, in a folder of its own, which stays only under `keep`."""
+    with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
+        return await _all_in(keep or Path(folder), names, short)
+
+
+async def _all_in(folder: Path, names: tuple[str, ...], short: bool) -> list[dict[str, Any]]:
+    """Those that need everything for themselves one after the other, then the others side by side."""
     results: list[dict[str, Any]] = []
 
     async def one(name: str) -> None:
@@ -198,14 +231,38 @@ async def _in_a_process(name: str, folder: Path, short: bool, through: tuple[str
     # Processes and servers are started as the tests start theirs.
     paths = [str(ROOT), str(ROOT / "tests")]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = await trio.run_process([*through, *drill], env=environ, cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    code = await _run_process([*through, *drill], environ)
     result = folder / RESULT
-    if done.returncode == 0 and result.exists():
+    if code == 0 and result.exists():
         told: dict[str, Any] = json.loads(result.read_text())
         return told
     broke = Report(name)
-    broke.holds("the drill comes to its end", False, f"it ended with code {done.returncode}; see above")
+    broke.holds("the drill comes to its end", False, f"it ended with code {code}; see above")
     return {**broke.as_json(), "lasted_s": round(trio.current_time() - began, 1)}
+
+
+async def _run_process(command: list[str], environ: dict[str, str]) -> int:
+    """The exit code of a drill. A cancelled call gives it `END_S` to end in order, and leaves no process behind.
+
+    What a terminal or `timeout` sends to a whole group would end the drill's children before it can: so it has a
+    session of its own, and hears of a signal from us. Where we are killed, its standard input ends.
+    """
+    process = await trio.lowlevel.open_process(
+        command, env=environ, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            with trio.CancelScope(shield=True):
+                with trio.move_on_after(END_S):
+                    await process.wait()
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+        assert process.stdin is not None
+        await process.stdin.aclose()
 
 
 if __name__ == "__main__":

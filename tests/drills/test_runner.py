@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from drills.__main__ import NAMES, ROOT
 from drills.frame.launcher import own_environ
 
-REFUSED_S = 30.0  # nothing here runs a drill to its end
+WITHIN_S = 30.0  # bounds a test that hangs; nothing here runs a drill to its end
 
 
 def command(*args: str) -> list[str]:
@@ -23,7 +29,7 @@ def environ(**more: str) -> dict[str, str]:
 
 def drills(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*args), cwd=ROOT, env=environ(), capture_output=True, text=True, check=False, timeout=REFUSED_S
+        command(*args), cwd=ROOT, env=environ(), capture_output=True, text=True, check=False, timeout=WITHIN_S
     )
 
 
@@ -60,3 +66,63 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot be written" in refused("hang_up", "--json", str(tmp_path))
     assert "cannot be written" in refused("hang_up", "--json", str(tmp_path / "file" / "results.json"))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    """The drill of a full disk, in the middle of its work, with its temporary folder in this one."""
+    run = subprocess.Popen(
+        command("disk_full", "--short"),
+        cwd=ROOT,
+        env=environ(TMPDIR=str(folder)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: any(b"service started" in log.read_bytes() for log in folder.glob("*/disk_full/service.log")))
+    return run
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Whoever has been started, at whatever remove, with that temporary folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.fsencode(f"TMPDIR={folder}") in (process / "environ").read_bytes().split(b"\0"):
+                found.append(process.name)
+        except OSError:  # it has ended meanwhile, or is not ours
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    """The signal goes to the whole group, as a terminal and `timeout` send it, and some send it twice."""
+    run = started(tmp_path)
+    os.killpg(run.pid, number)
+    os.killpg(run.pid, number)
+    printed, told = run.communicate(timeout=WITHIN_S)
+    assert run.returncode == 128 + number, told
+    assert printed == ""
+    assert told.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in told
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.glob("transport-trio-drills-*")) == []
+
+
+def test_a_drill_ends_when_its_run_is_killed(tmp_path: Path) -> None:
+    run = started(tmp_path)
+    assert processes_of(tmp_path)
+    run.kill()
+    _, told = run.communicate(timeout=WITHIN_S)  # at the end of the last process that can write there
+    assert "Traceback" not in told
+    until(lambda: not processes_of(tmp_path))
+    assert not list(tmp_path.glob("*/disk_full/result.json")), "it came to its own end"
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
