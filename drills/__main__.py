@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,7 @@ import click
 import trio
 
 from drills.frame.launcher import close_launcher
-from drills.frame.report import Report, dump, shown
+from drills.frame.report import Report, dump, progress, shown
 
 T = TypeVar("T")
 
@@ -53,9 +55,9 @@ DRILL_S = 600.0
 END_S = 60.0  # for a drill that is interrupted: it waits for those that it ends
 
 
-async def run_drill(name: str, folder: Path, *, short: bool) -> dict[str, Any]:
+async def run_drill(name: str, folder: Path, run_began: float, *, short: bool) -> dict[str, Any]:
     """Run one drill in this process; its result, which says `passed` or what did not hold."""
-    report = Report(name)
+    report = Report(name, run_began)
     began = trio.current_time()
     module = importlib.import_module(f"drills.{name}")
     try:
@@ -89,18 +91,25 @@ def _processor_s() -> float:
     "--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep logs, journals and streams in this folder."
 )
 @click.option("--list", "only_list", is_flag=True, help="List the drills and what each is about.")
-@click.option("--here", is_flag=True, hidden=True, help="Run the one drill in this process.")
+@click.option("--here", type=float, hidden=True, help="Run the one drill in this process, of a run that began then.")
 def main(
-    names: tuple[str, ...], *, short: bool, json_file: Path | None, keep: Path | None, only_list: bool, here: bool
+    names: tuple[str, ...],
+    *,
+    short: bool,
+    json_file: Path | None,
+    keep: Path | None,
+    only_list: bool,
+    here: float | None,
 ) -> None:
     """Try the real program under faults: kills, outages, full disks, hostile peers. All drills, or those named.
 
     Each prints what it did, how often, what it counted, and whether every promise held. The exit code is 1 when one did
     not. docs/reliability.md tells what is promised.
     """
-    if here:
+    if here is not None:
         assert keep is not None
-        result = trio.run(_unless_ended, partial(run_drill, names[0], keep, short=short), _standard_input_ends)
+        drill = partial(run_drill, names[0], keep, here, short=short)
+        result = trio.run(_unless_ended, drill, _standard_input_ends)
         (keep / RESULT).write_text(json.dumps(result))
         return
     if only_list:
@@ -194,6 +203,8 @@ async def _standard_input_ends() -> None:
 
 async def _all(names: tuple[str, ...], keep: Path | None, short: bool) -> list[dict[str, Any]]:
     """Each drill in a process of its own, in a folder of its own, which stays only under `keep`."""
+    drills = "1 drill" if len(names) == 1 else f"{len(names)} drills, {BESIDE} at a time"
+    click.echo(f"{drills}; logs are kept {f'in {keep}' if keep else 'only with --keep'}", err=True)
     with tempfile.TemporaryDirectory(prefix="transport-trio-drills-") as folder:
         return await _all_in(keep or Path(folder), names, short)
 
@@ -201,10 +212,13 @@ async def _all(names: tuple[str, ...], keep: Path | None, short: bool) -> list[d
 async def _all_in(folder: Path, names: tuple[str, ...], short: bool) -> list[dict[str, Any]]:
     """Those that need everything for themselves one after the other, then the others side by side."""
     results: list[dict[str, Any]] = []
+    began = time.monotonic()
+    numbers = count(1)
 
     async def one(name: str) -> None:
         gives_way = NAMES[0] in names and name not in {NAMES[0], *ALONE}
-        result = await _in_a_process(name, folder / name, short, GIVE_WAY if gives_way else ())
+        progress(began, f"started {name} ({next(numbers)} of {len(names)})")
+        result = await _in_a_process(name, folder / name, began, short, GIVE_WAY if gives_way else ())
         click.echo(shown(result))
         results.append(result)
 
@@ -223,11 +237,14 @@ async def _all_in(folder: Path, names: tuple[str, ...], short: bool) -> list[dic
     return sorted(results, key=lambda result: NAMES.index(result["drill"]))
 
 
-async def _in_a_process(name: str, folder: Path, short: bool, through: tuple[str, ...]) -> dict[str, Any]:
+async def _in_a_process(
+    name: str, folder: Path, run_began: float, short: bool, through: tuple[str, ...]
+) -> dict[str, Any]:
     """The drill's result; one that broke off has failed, and its folder tells more with --keep."""
     folder.mkdir(parents=True, exist_ok=True)
     began = trio.current_time()
-    drill = [sys.executable, "-m", "drills", name, "--here", "--keep", str(folder), *(["--short"] if short else [])]
+    options = ["--here", str(run_began), "--keep", str(folder), *(["--short"] if short else [])]
+    drill = [sys.executable, "-m", "drills", name, *options]
     # Processes and servers are started as the tests start theirs.
     paths = [str(ROOT), str(ROOT / "tests")]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

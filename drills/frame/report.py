@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -29,6 +30,7 @@ class Report:
     """Filled by a drill while it runs. Every drill makes at least one claim; one made again must hold each time."""
 
     drill: str
+    began: float = attrs.field(factory=time.monotonic)  # the run; this clock is the same in all its processes
     figures: dict[str, Figure] = attrs.field(factory=dict)
     claims: list[Claim] = attrs.field(factory=list)
 
@@ -66,7 +68,7 @@ class Report:
         return self.claims[-1]
 
     def progress(self, text: str) -> None:
-        print(f"  {self.drill}: {text}", file=sys.stderr, flush=True)
+        progress(self.began, f"{self.drill}: {text}")
 
     @property
     def failures(self) -> list[Claim]:
@@ -83,6 +85,11 @@ class Report:
             "figures": self.figures,
             "claims": [{"text": one.text, "holds": one.holds, "detail": one.detail} for one in self.claims],
         }
+
+
+def progress(began: float, text: str) -> None:
+    """Tell who watches the run, with the seconds since it began."""
+    print(f"{time.monotonic() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def shown(result: dict[str, Any]) -> str:

@@ -111,7 +111,10 @@ def test_an_interrupted_run_leaves_nothing(number: signal.Signals, tmp_path: Pat
     printed, told = run.communicate(timeout=WITHIN_S)
     assert run.returncode == 128 + number, told
     assert printed == ""
-    assert told.splitlines()[-1] == "interrupted"
+    begin, first, *_, last = told.splitlines()
+    assert begin == "1 drill; logs are kept only with --keep"
+    assert first.endswith(" s  started disk_full (1 of 1)")
+    assert last == "interrupted"
     assert "Traceback" not in told
     assert processes_of(tmp_path) == []
     assert list(tmp_path.glob("transport-trio-drills-*")) == []
