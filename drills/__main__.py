@@ -131,6 +131,9 @@ def main(
         json_file.write_text(dump(results))
     claims = sum(len(result["claims"]) for result in results)
     click.echo(f"{len(results)} drills, {claims} claims: {'FAILED: ' + ', '.join(failed) if failed else 'all hold'}")
+    if failed and keep is None:
+        again = [*failed, "--short"] if short else failed
+        click.echo(f"their logs are gone; to have them: python -m drills {' '.join(again)} --keep FOLDER")
     sys.exit(1 if failed else 0)
 
 

@@ -75,10 +75,10 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
-    """The drill of a full disk, in the middle of its work, with its temporary folder in this one."""
+def started(folder: Path, name: str = "disk_full") -> subprocess.Popen[str]:
+    """A drill in the middle of its work, with its temporary folder in this one. By default one that mounts a disk."""
     run = subprocess.Popen(
-        command("disk_full", "--short"),
+        command(name, "--short"),
         cwd=ROOT,
         env=environ(TMPDIR=str(folder)),
         stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ def started(folder: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-    until(lambda: any(b"service started" in log.read_bytes() for log in folder.glob("*/disk_full/service.log")))
+    until(lambda: any(b"service started" in log.read_bytes() for log in folder.glob(f"*/{name}/service.log")))
     return run
 
 
@@ -129,3 +129,13 @@ def test_a_drill_ends_when_its_run_is_killed(tmp_path: Path) -> None:
     until(lambda: not processes_of(tmp_path))
     assert not list(tmp_path.glob("*/disk_full/result.json")), "it came to its own end"
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
+
+
+def test_who_sees_a_drill_fail_is_told_how_to_have_its_logs(tmp_path: Path) -> None:
+    run = started(tmp_path, "hang_up")
+    [drill] = [pid for pid in processes_of(tmp_path) if b"--here" in (Path("/proc") / pid / "cmdline").read_bytes()]
+    os.kill(int(drill), signal.SIGKILL)
+    printed, _ = run.communicate(timeout=WITHIN_S)
+    assert run.returncode == 1
+    assert "it ended with code -9" in printed
+    assert "python -m drills hang_up --short --keep FOLDER" in printed.splitlines()[-1]
