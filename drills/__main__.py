@@ -265,11 +265,10 @@ async def _run_process(command: list[str], environ: dict[str, str]) -> int:
     """The exit code of a drill. A cancelled call gives it `END_S` to end in order, and leaves no process behind.
 
     What a terminal or `timeout` sends to a whole group would end the drill's children before it can: so it has a
-    session of its own, and hears of a signal from us. Where we are killed, its standard input ends.
+    group of its own, and hears of a signal from us. (Not a session: there `nice` means nothing on many systems.)
+    Where we are killed, its standard input ends.
     """
-    process = await trio.lowlevel.open_process(
-        command, env=environ, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True
-    )
+    process = await trio.lowlevel.open_process(command, env=environ, cwd=ROOT, stdin=subprocess.PIPE, process_group=0)
     try:
         return await process.wait()
     finally:
