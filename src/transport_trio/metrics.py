@@ -155,7 +155,8 @@ class Metrics:
                 "transport_bus_messages_refused", "Events that NATS will never take, passed over."
             ),
             bus_away=gauge(
-                "transport_bus_away", "1 while NATS or its stream cannot be used; 0 otherwise and without a bus."
+                "transport_bus_away",
+                "1 while NATS or its stream cannot be used, or takes no events; 0 otherwise and without a bus.",
             ),
             clock_jumps=counter("transport_clock_jumps", "Jumps of the system clock."),
             clock_correction=gauge(

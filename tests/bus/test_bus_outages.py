@@ -170,6 +170,54 @@ async def test_missing_permission_is_named(asyncio_loop: None, tmp_path: Path) -
         server.stop()
 
 
+async def test_server_that_takes_no_events_is_told_until_it_takes_one(asyncio_loop: None, tmp_path: Path) -> None:
+    """The stream can be looked at all the while, which says nothing about what it takes."""
+    ada: dict[str, object] = {"user": "ada", "password": "secret"}
+    authorization = {"users": [ada]}
+    server = NatsServer(tmp_path / "nats", authorization=authorization)
+    ada["permissions"] = {"publish": {"deny": ["transport.events.>"]}}
+    server.start()
+    try:
+        with trio.fail_after(LIMIT_S):
+            async with open_nats(server.url.replace("//", "//ada:secret@"), settings=PATIENT) as bus:
+                await until_ready(bus)
+                ours = Writer(bus)
+                for _ in range(2):
+                    await expect_unavailable(partial(ours.write, 1), "permissions violation")
+                    assert bus.health().status is CheckStatus.DEGRADED
+                    await until_ready(bus)
+                    assert await bus.last_of(ours.session_id) is None
+                    assert bus.health().status is CheckStatus.DEGRADED
+                    assert "events are not acknowledged: " in bus.health().message
+                    assert "permissions violation" in bus.health().message
+                server.stop()
+                await until_told(bus, "Connect call failed")
+                del ada["permissions"]
+                server.start()
+                await until_ready(bus)
+                await ours.write(1)
+                assert bus.health().status is CheckStatus.OK
+    finally:
+        server.stop()
+
+
+async def test_event_that_is_found_needs_no_ack_any_more(asyncio_loop: None, own_server: NatsServer) -> None:
+    """Only its ack was lost, and the next event may come in hours."""
+    with trio.fail_after(LIMIT_S):
+        async with open_nats(own_server.url, settings=HASTY) as bus:
+            await until_ready(bus)
+            ours, other = Writer(bus), Writer(bus)
+            await other.write()
+            own_server.freeze()
+            await expect_unavailable(ours.write, "no answer within 1 s")
+            own_server.thaw()
+            await until_ready(bus)
+            await bus.last_of(other.session_id)
+            assert "events are not acknowledged: no answer" in bus.health().message
+            assert await bus.last_of(ours.session_id) == (2, ours.epoch, 1)
+            assert bus.health().status is CheckStatus.OK
+
+
 async def test_walk_through_the_stream_ends_with_one_error_when_the_server_is_lost(
     asyncio_loop: None, own_server: NatsServer
 ) -> None:

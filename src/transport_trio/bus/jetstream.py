@@ -48,17 +48,21 @@ class NatsBus:
         self.connection = 0
         self._ready = trio.Event()
         self._look = trio.Event()
-        self._fault = f"not yet connected to {self._shown}"
+        self._fault = f"not yet connected to {self._shown}"  # "" while ready
+        self._told = self._fault
+        # The last event that was not acknowledged, and why: looks at the stream say nothing about what it takes.
+        self._unacked: tuple[BusMessage, str] | None = None
 
     async def publish(self, message: BusMessage) -> int:
         headers, body = headers_of(message), message.event.body
-        with self._in_use() as link:
+        with self._in_use(message) as link:
             size = size_of(headers, body)
             if size > link.max_payload:
                 raise BusRefused(f"the message has {size} bytes, the server takes {link.max_payload}")
             ack = await link.publish(subject_of(message), body, headers)
             if ack.stream != self._stream:
                 raise BusUnavailable(f"the stream {ack.stream!r} has taken over our subjects")
+        self._acknowledged()
         return ack.seq
 
     async def last_of(self, session_id: str) -> tuple[int, str, int] | None:
@@ -70,6 +74,7 @@ class NatsBus:
                 return None
             assert last.seq is not None
             identity = identity_of(last.headers) or await newest_before(link, self._stream, subjects, last.seq)
+        self._found(session_id, *(identity or ("", 0)))
         return last.seq, *(identity or ("", 0))
 
     async def newest_id(self, epoch: str, since: datetime | None) -> int | None:
@@ -82,9 +87,11 @@ class NatsBus:
             await self._ready.wait()
 
     def health(self) -> Check:
-        if self._ready.is_set():
-            return Check(NAME, CheckStatus.OK)
-        return Check(NAME, CheckStatus.DEGRADED, self._fault)
+        """Degraded while it cannot be used, and after an unacknowledged event until one is acknowledged or found."""
+        fault = self._fault
+        if not fault and self._unacked is not None:
+            fault = f"{self._shown}: events are not acknowledged: {self._unacked[1]}"
+        return Check(NAME, CheckStatus.DEGRADED if fault else CheckStatus.OK, fault)
 
     async def keep(self) -> None:
         """Connect, watch over the stream, and connect again, until cancelled."""
@@ -140,29 +147,52 @@ class NatsBus:
             raise BusMisconfigured(f"stream {plan.name} is not as it must be: {'; '.join(differences)}")
 
     @contextmanager
-    def _in_use(self) -> Iterator[Link]:
-        """The link, for one exchange. One that fails puts stream and connection in doubt until they are looked at."""
+    def _in_use(self, message: BusMessage | None = None) -> Iterator[Link]:
+        """The link, for one exchange, about a message that is to be stored or about none.
+
+        One that fails puts stream and connection in doubt until they are looked at.
+        """
         if self._link is None or not self._ready.is_set():
             raise BusUnavailable(self._fault)
         try:
             yield self._link
         except BusUnavailable as exc:
+            if message is not None:
+                self._unacked = message, str(exc)
             self._doubt(f"{self._shown}: {exc}")
             self._look.set()
             raise
 
+    def _found(self, session_id: str, epoch: str, event_id: int) -> None:
+        """The session's newest. Where only an ack was lost, no publish may follow for hours: the event is enough."""
+        if self._unacked is None:
+            return
+        message, _ = self._unacked
+        if message.event.session_id == session_id and message.epoch == epoch and message.event.id <= event_id:
+            self._acknowledged()
+
+    def _acknowledged(self) -> None:
+        if self._unacked is not None:
+            self._unacked = None
+            self._tell_if_well()
+
     def _trust(self) -> None:
-        if not self._ready.is_set():
-            log.info("nats ready", extra={"servers": self._shown})
-            self._fault = ""
-            self._ready.set()
+        self._fault = ""
+        self._ready.set()
+        self._tell_if_well()
 
     def _doubt(self, fault: str) -> None:
         if self._ready.is_set():
             self._ready = trio.Event()
-        if fault != self._fault:
+        self._fault = fault
+        if fault != self._told:
             log.warning("nats away", extra={"error": fault})
-            self._fault = fault
+            self._told = fault
+
+    def _tell_if_well(self) -> None:
+        if self._told and self.health().status is CheckStatus.OK:
+            log.info("nats ready", extra={"servers": self._shown})
+            self._told = ""
 
 
 @asynccontextmanager
