@@ -6,8 +6,9 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -292,6 +293,46 @@ async def test_nonsense_in_mid_connection_costs_the_connection_only(asyncio_loop
             await Writer(bus).write()
 
 
+@pytest.mark.parametrize(
+    ("field", "ask"),
+    [
+        (b'"stream":"', lambda ours: ours.write()),
+        (b'"seq":', lambda ours: ours.write()),
+        (b'"seq":', lambda ours: ours.bus.last_of(ours.session_id)),
+        (b'"message":', lambda ours: ours.bus.last_of(ours.session_id)),
+        (b'"state":', lambda ours: ours.bus.newest_id(ours.epoch, None)),
+        (b'"last_seq":', lambda ours: ours.bus.newest_id(ours.epoch, None)),
+        (b'"time":"', lambda ours: ours.bus.newest_id(ours.epoch, datetime.now(UTC))),
+    ],
+)
+async def test_answer_that_lacks_a_field_is_no_answer(
+    asyncio_loop: None, own_server: NatsServer, field: bytes, ask: Callable[[Writer], Awaitable[object]]
+) -> None:
+    """Another server version, or something in between, may answer JSON of another shape."""
+    with trio.fail_after(LIMIT_S):
+        twist: dict[bytes, bytes] = {}
+        async with open_garbler(own_server.port, twist) as (url, _), open_nats(url, settings=PATIENT) as bus:
+            await until_ready(bus)
+            ours = Writer(bus)
+            await ours.write()
+            twist[field] = field.upper()
+            await expect_unavailable(partial(ask, ours), ".")
+            assert bus.health().status is CheckStatus.DEGRADED
+            twist.clear()
+            await until_ready(bus)
+            assert await bus.last_of(ours.session_id) is not None
+
+
+async def test_stream_info_that_lacks_a_field_keeps_the_bus_waiting(asyncio_loop: None, own_server: NatsServer) -> None:
+    with trio.fail_after(LIMIT_S):
+        twist = {b'"config":': b'"CONFIG":'}
+        async with open_garbler(own_server.port, twist) as (url, _), open_nats(url, settings=PATIENT) as bus:
+            await until_told(bus, "an answer was not understood (AttributeError")
+            twist.clear()
+            await until_ready(bus)
+            await Writer(bus).write()
+
+
 async def test_error_that_nobody_awaits_over_there_is_logged_and_ends_nothing(
     bus: NatsBus, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,15 +381,20 @@ async def open_speaker(says: bytes | None) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_garbler(port: int) -> AsyncIterator[tuple[str, Callable[[bytes], Awaitable[None]]]]:
-    """Forwards to a server; what is given to the function goes to the present clients as the server's words."""
+async def open_garbler(
+    port: int, twist: Mapping[bytes, bytes] | None = None
+) -> AsyncIterator[tuple[str, Callable[[bytes], Awaitable[None]]]]:
+    """Forwards to a server; what is given to the function goes to the present clients as the server's words.
+
+    In what the server says itself, `twist` has words replaced by others of the same length.
+    """
     clients: list[trio.SocketStream] = []
 
     async def forward(client: trio.SocketStream) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", port) as server, trio.open_nursery() as nursery:
             clients.append(client)
-            nursery.start_soon(copy, server, client, nursery.cancel_scope)
-            await copy(client, server, nursery.cancel_scope)
+            nursery.start_soon(copy, server, client, nursery.cancel_scope, {} if twist is None else twist)
+            await copy(client, server, nursery.cancel_scope, {})
             clients.remove(client)
 
     async def garble(data: bytes) -> None:
@@ -359,9 +405,13 @@ async def open_garbler(port: int) -> AsyncIterator[tuple[str, Callable[[bytes], 
         yield url, garble
 
 
-async def copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
+async def copy(
+    source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope, twist: Mapping[bytes, bytes]
+) -> None:
     try:
         async for data in source:
+            for word, other in twist.items():
+                data = data.replace(word, other)
             await sink.send_all(data)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass

@@ -98,8 +98,9 @@ class NatsBus:
         backoff = Backoff(self._settings.retry_base_s, self._settings.retry_max_s)
         while True:
             try:
-                async with self._connected() as link:
-                    await self._watch(link, backoff)
+                with _readable():
+                    async with self._connected() as link:
+                        await self._watch(link, backoff)
             except BusError as exc:
                 self._doubt(f"{self._shown}: {exc}")
             await trio.sleep(backoff.next_s())
@@ -155,7 +156,8 @@ class NatsBus:
         if self._link is None or not self._ready.is_set():
             raise BusUnavailable(self._fault)
         try:
-            yield self._link
+            with _readable():
+                yield self._link
         except BusUnavailable as exc:
             if message is not None:
                 self._unacked = message, str(exc)
@@ -209,6 +211,18 @@ async def open_nats(url: str, *, settings: NatsSettings | None = None) -> AsyncI
             yield bus
         finally:
             nursery.cancel_scope.cancel(reason="the bus is closed")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Where an answer of an odd shape trips the code that reads it, there was no answer; the service goes on."""
+    try:
+        yield
+    except BusError:
+        raise
+    except Exception as exc:
+        log.debug("answer not understood", exc_info=exc)
+        raise BusUnavailable(f"an answer was not understood ({exc!r})") from exc
 
 
 async def _first_of(*events: trio.Event) -> None:
