@@ -9,7 +9,7 @@ from enum import Enum, auto
 import attrs
 import trio
 
-from transport_trio.errors import BusOutOfSequence, BusRefused, BusUnavailable
+from transport_trio.errors import BusDuplicate, BusOutOfSequence, BusRefused, BusUnavailable
 from transport_trio.models import Check, CheckStatus
 from transport_trio.ports import BusMessage
 
@@ -32,7 +32,7 @@ class Kept:
 
 @attrs.define(eq=False, slots=False)
 class FakeBus:
-    """It has no duplicate window at all: nothing but the fence keeps a message from being stored twice."""
+    """With `remembers` its duplicate window has no end; without it has none, and the fence alone keeps doubles out."""
 
     fates: Iterator[Fate] = attrs.field(factory=lambda: iter(()))
     too_large: frozenset[int] = frozenset()
@@ -43,8 +43,10 @@ class FakeBus:
     most_in_flight: int = 0
     latency_s: float = 0.001
     connection: int = 1
+    remembers: bool = False
     _ends: dict[str, int] = attrs.field(factory=dict)
     _newest: dict[str, Kept] = attrs.field(factory=dict)
+    _seen: set[tuple[str, int]] = attrs.field(factory=set)
     _late: list[BusMessage] = attrs.field(factory=list)
     _ready: trio.Event = attrs.field(factory=trio.Event)
 
@@ -78,6 +80,7 @@ class FakeBus:
     def wipe(self) -> None:
         """The server loses its store, and with it what was on its way."""
         self.purge()
+        self._seen.clear()
         self._late.clear()
 
     def let_late_copies_land(self) -> None:
@@ -137,9 +140,12 @@ class FakeBus:
         return self._ends.get(session_id, 0)
 
     def _store(self, message: BusMessage) -> int:
-        session_id = message.event.session_id
+        session_id, identity = message.event.session_id, (message.epoch, message.event.id)
+        if self.remembers and identity in self._seen:  # the server looks here first, whatever the fence says
+            raise BusDuplicate(f"{identity} was here before")
         if message.expected_last is not None and self._last(session_id) != message.expected_last:
             raise BusOutOfSequence(f"wrong last sequence: {self._last(session_id)}")
+        self._seen.add(identity)
         return self._append(Kept(session_id, message.epoch, message.event.id))
 
     def _append(self, kept: Kept) -> int:

@@ -214,6 +214,12 @@ class BusOutOfSequence(BusError):
     code = "bus_out_of_sequence"
 
 
+class BusDuplicate(BusOutOfSequence):
+    """The stream has seen this epoch and id before; whether it was this very event, nobody has said."""
+
+    code = "bus_duplicate"
+
+
 class BusRefused(BusError):
     """The server will never take this message (too large, say)."""
 

@@ -238,6 +238,7 @@ class Bus(Protocol):
 
         Raises:
             BusOutOfSequence: the session's last message is not the expected one.
+            BusDuplicate: a message of this epoch and id was stored before, and this one was not.
             BusRefused: the server will never take it.
             BusUnavailable: no ack; whether it was stored is unknown.
         """

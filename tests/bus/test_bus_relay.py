@@ -14,11 +14,13 @@ import attrs
 import pytest
 import trio
 from bus_rig import HASTY, LIMIT_S, PATIENT, QUICK_RELAY, WATCHFUL, tells, until, until_away, until_ready, with_window
+from nats.js.client import JetStreamContext
 from prometheus_client import CollectorRegistry
 
 from lossy_proxy import open_lossy_proxy
 from nats_server import NatsServer, Onlooker, Place, Stored
 from transport_trio.bus import NatsBus, NatsSettings, Relay, open_nats
+from transport_trio.bus.lookup import LOOK_BACK
 from transport_trio.concurrency import SystemClock
 from transport_trio.journal import SqliteJournal, open_journal
 from transport_trio.metrics import Metrics
@@ -330,6 +332,36 @@ async def test_restored_backup_begins_a_new_epoch_before_it_publishes(
             assert len({message.headers["Nats-Msg-Id"] for message in stored}) == len(stored) == 60
     (line,) = [record for record in caplog.records if record.message == "journal was rolled back"]
     assert line.levelno == logging.ERROR
+
+
+async def test_restored_backup_is_noticed_behind_more_than_the_look_sees(
+    asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path
+) -> None:
+    """The server still knows the ids that come again, and would acknowledge the new events without storing them."""
+
+    async def write(jetstream: JetStreamContext) -> None:  # asyncio flavour
+        for number in range(LOOK_BACK + 1):
+            await jetstream.publish_async(f"transport.events.other.{number}", b"{}")
+        await jetstream.publish_async_completed()
+
+    data, backup = tmp_path / "data", tmp_path / "backup"
+    with trio.fail_after(LIMIT_S):
+        async with open_service(data, place.url) as service:
+            old = service.journal.epoch
+            await service.tell(4)
+            await service.relay.drain()
+        await trio.to_thread.run_sync(shutil.copytree, data, backup)
+        async with open_service(data, place.url) as service:
+            await service.tell(4)
+            await service.relay.drain()
+        await onlooker.ask(write)
+        async with open_service(backup, place.url) as service:
+            await service.tell(4)
+            await service.relay.drain()
+            assert service.journal.epoch != old
+            assert service.metric("delivered_messages_total") == 20
+            written = {session: ids for session, ids in (await service.written()).items() if session in service.ours}
+            assert by_session(await onlooker.stored(), service.journal.epoch) == written
 
 
 async def test_ordinary_restart_is_no_rollback(

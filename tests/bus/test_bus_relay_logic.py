@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import repeat
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from bus_rig import births, tells
+from bus_rig import event as told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -21,9 +22,10 @@ from fakes_bus import FakeBus, Fate
 from transport_trio.bus import Relay
 from transport_trio.bus.delivery import IN_FLIGHT_MAX
 from transport_trio.bus.fences import FENCES_MAX, Fence, Fences
-from transport_trio.errors import StorageUnavailable
+from transport_trio.errors import BusDuplicate, StorageUnavailable
 from transport_trio.metrics import Metrics
 from transport_trio.models import SessionId, new_session_id
+from transport_trio.ports import BusMessage, Change
 
 ADA, BOB, EVE = (SessionId(f"00000000-0000-4000-8000-00000000000{n}") for n in range(3))
 PEOPLE = (ADA, BOB, EVE)
@@ -213,8 +215,12 @@ async def test_event_whose_ack_does_not_come_is_stored_once(autojump_clock: Mock
     assert (rig.metric("transport_bus_publish_failures_total", reason="unavailable") or 0) >= 1
 
 
-async def test_late_copy_that_lands_before_the_repeat_is_found(autojump_clock: MockClock, rig: Rig) -> None:
-    """It lands after the stream was asked: only the fence can tell then."""
+@pytest.mark.parametrize("remembers", [False, True])
+async def test_late_copy_that_lands_before_the_repeat_is_found(
+    autojump_clock: MockClock, rig: Rig, remembers: bool
+) -> None:
+    """It lands after the stream was asked: only the fence, or the window, can tell then."""
+    rig.bus.remembers = remembers
     ask = rig.bus.last_of
 
     async def asked_too_early(session_id: str) -> tuple[int, str, int] | None:
@@ -230,6 +236,7 @@ async def test_late_copy_that_lands_before_the_repeat_is_found(autojump_clock: M
     assert rig.bus.ids_of(ADA) == [1, 2]
     assert rig.metric("transport_bus_publish_failures_total", reason="out_of_sequence") == 1
     assert rig.metric("delivered_messages_total") == 2
+    assert rig.rollbacks == 0
 
 
 async def test_stranger_in_a_session_is_logged_and_followed(
@@ -436,6 +443,52 @@ async def test_rollback_that_shows_only_in_a_session_is_noticed_too(autojump_clo
     assert rig.bus.ids_of(BOB) == [3]
 
 
+async def put_back(rig: Rig) -> None:
+    """Two events of ADA are in the stream, which the journal does not know any more; no look at the stream shows it."""
+    rig.bus.remembers = True
+    old, rig.journal = rig.journal, MemoryJournal()
+    rig.journal.epoch = old.epoch
+    for lost in (1, 2):
+        await rig.bus.publish(BusMessage(event=told(lost, ADA), epoch=old.epoch))
+
+
+@pytest.mark.parametrize("first", [births, tells])
+async def test_id_that_another_event_had_is_no_ack(
+    autojump_clock: MockClock, rig: Rig, first: Callable[[SessionId], Change]
+) -> None:
+    """The stream takes it for a copy of what the journal lost, and stores nothing."""
+    await put_back(rig)
+    old = rig.journal.epoch
+    with trio.fail_after(A_DAY_S):
+        async with rig.running() as relay:
+            await rig.journal.commit(first(BOB))
+            await rig.journal.commit(first(EVE))
+            await rig.journal.commit(tells(BOB, EVE))
+            await relay.drain()
+    assert (rig.bus.ids_of(BOB), rig.bus.ids_of(EVE)) == ([1, 3], [2, 4])
+    assert {kept.epoch for kept in rig.bus.stream if kept.session_id != ADA} == {rig.journal.epoch}
+    assert rig.journal.epoch != old
+    assert rig.rollbacks == 1
+
+
+async def test_stream_that_calls_everything_a_duplicate_is_fought_with_back_off_and_one_epoch(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    async def refuse(message: BusMessage) -> int:
+        rig.bus.published += 1
+        raise BusDuplicate("it was here before")
+
+    publish, rig.bus.publish = rig.bus.publish, refuse  # type: ignore[method-assign]
+    async with rig.running() as relay:
+        await rig.journal.commit(tells(ADA))
+        await trio.sleep(60)
+        assert 10 < rig.bus.published < 30
+        assert rig.rollbacks == 1
+        rig.bus.publish = publish  # type: ignore[method-assign]
+        await relay.drain()
+    assert rig.bus.ids_of(ADA) == [1]
+
+
 def test_what_is_known_of_sessions_is_bounded() -> None:
     fences = Fences()
     for number in range(FENCES_MAX + 10):
@@ -466,21 +519,25 @@ SLEEP = st.tuples(st.just("sleep"), st.lists(st.sampled_from([0.0005, 0.002, 0.0
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.one_of(COMMIT, SLEEP, FATES, OTHER), max_size=40))
-def test_whatever_happens_each_event_is_stored_once_and_in_order(story: list[tuple[str, list[Any]]]) -> None:
-    trio.run(live_through, story, clock=MockClock(autojump_threshold=0))
+@given(st.lists(st.one_of(COMMIT, SLEEP, FATES, OTHER), max_size=40), st.booleans())
+def test_whatever_happens_each_event_is_stored_once_and_in_order(
+    story: list[tuple[str, list[Any]]], remembers: bool
+) -> None:
+    trio.run(live_through, story, remembers, clock=MockClock(autojump_threshold=0))
 
 
-async def live_through(story: list[tuple[str, list[Any]]]) -> None:
+async def live_through(story: list[tuple[str, list[Any]]], remembers: bool) -> None:
     with trio.fail_after(A_DAY_S):
-        rig = await lived(story)
+        rig = await lived(story, remembers)
+    assert rig.rollbacks == 0
     for person in {event.session_id for event in rig.journal.log}:
         written = [event.id for event in rig.journal.log if event.session_id == person]
         assert rig.bus.ids_of(person) == written
 
 
-async def lived(story: list[tuple[str, list[Any]]]) -> Rig:
+async def lived(story: list[tuple[str, list[Any]]], remembers: bool) -> Rig:
     rig = Rig(Metrics.create(CollectorRegistry()))
+    rig.bus.remembers = remembers
     steps = iter([*story, ("end", [])])
     step = ""
     while step != "end":

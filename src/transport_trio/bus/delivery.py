@@ -17,7 +17,7 @@ import trio
 
 from transport_trio.bus.backoff import Backoff
 from transport_trio.bus.fences import Fence, Fences
-from transport_trio.errors import BusOutOfSequence, BusRefused, BusUnavailable
+from transport_trio.errors import BusDuplicate, BusOutOfSequence, BusRefused, BusUnavailable
 from transport_trio.events import EventType, RecordedEvent
 from transport_trio.metrics import Metrics
 from transport_trio.ports import Bus, BusMessage, Journal
@@ -35,10 +35,15 @@ class _Chain:
 
     session_id: str
     events: deque[RecordedEvent] = attrs.field(factory=deque)
+    doubted: tuple[str, int] | None = None  # epoch and connection in which the stream called the first one a duplicate
+    renewed: bool = False  # a new epoch has no ids that were used: one is enough
 
 
 class Delivery:
-    """Brings events to the bus and counts them. `on_rollback(epoch, id)` hears of an id above the journal's head."""
+    """Brings events to the bus and counts them.
+
+    `on_rollback(epoch, id)` hears of an id that the journal has lost: one above its head, or one given to two events.
+    """
 
     def __init__(
         self,
@@ -83,7 +88,7 @@ class Delivery:
             while chain.events:
                 fence = self._fences.get(chain.session_id, self._bus.connection)
                 if fence is None:
-                    await self._ask(chain.session_id)
+                    await self._ask(chain)
                 elif chain.events[0].id <= fence.event_id:
                     self._settle(chain)
                 elif not await self._publish(chain, fence):
@@ -96,15 +101,18 @@ class Delivery:
             log.debug("not acknowledged", extra={"session_id": chain.session_id, "error": str(exc)})
 
     async def _publish(self, chain: _Chain, fence: Fence) -> bool:
-        """Publish the chain's first event; False when the fence kept it out."""
-        event = chain.events[0]
+        """Publish the chain's first event; False when the fence or the duplicate window kept it out."""
+        event, epoch = chain.events[0], self._journal.epoch
         told: dict[str, object] = {"session_id": event.session_id, "event_id": event.id}
         try:
-            seq = await self._bus.publish(BusMessage(event=event, epoch=self._journal.epoch, expected_last=fence.seq))
+            seq = await self._bus.publish(BusMessage(event=event, epoch=epoch, expected_last=fence.seq))
         except BusOutOfSequence as exc:
+            what = "fence refused an event"
+            if isinstance(exc, BusDuplicate):
+                what, chain.doubted = "stream called an event a duplicate", (epoch, fence.connection)
             self._fences.forget(event.session_id)
             self._metrics.bus_publish_failures.labels("out_of_sequence").inc()
-            log.warning("fence refused an event", extra={**told, "error": str(exc)})
+            log.warning(what, extra={**told, "error": str(exc)})
             return False
         except BusRefused as exc:
             told["error"] = str(exc)
@@ -117,14 +125,20 @@ class Delivery:
         chain.events.popleft()
         return True
 
-    async def _ask(self, session_id: str) -> None:
+    async def _ask(self, chain: _Chain) -> None:
         """Ask the stream how far this session got."""
+        session_id = chain.session_id
+        doubted, chain.doubted = (None if chain.renewed else chain.doubted), None
         epoch, connection = self._journal.epoch, self._bus.connection
         last = await self._bus.last_of(session_id)
         seq, their_epoch, their_id = last or (0, epoch, 0)
         if their_epoch == epoch and their_id > self._journal.head:
             await self._on_rollback(epoch, their_id)
-        if their_epoch != self._journal.epoch:
+        elif doubted == (epoch, connection) and (their_epoch != epoch or their_id < chain.events[0].id):
+            # What the stream took it for is another event, which had this id before the journal was rolled back.
+            chain.renewed = True
+            await self._on_rollback(epoch, chain.events[0].id)
+        if last is not None and their_epoch != self._journal.epoch:
             # Another journal's events, an earlier epoch's, or nobody's we know.
             log.warning("others have written to a session", extra={"session_id": session_id, "stream_sequence": seq})
             their_id = 0

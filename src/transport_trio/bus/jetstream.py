@@ -16,7 +16,7 @@ from transport_trio.bus.lookup import newest_before, newest_of_epoch
 from transport_trio.bus.message import headers_of, identity_of, size_of, subject_of, subjects_of
 from transport_trio.bus.nats import Link, LinkSettings, NoMessage, NoStream, guard_loop
 from transport_trio.bus.stream import StreamPlan
-from transport_trio.errors import BusError, BusMisconfigured, BusRefused, BusUnavailable
+from transport_trio.errors import BusDuplicate, BusError, BusMisconfigured, BusRefused, BusUnavailable
 from transport_trio.models import Check, CheckStatus
 from transport_trio.ports import BusMessage
 
@@ -63,6 +63,8 @@ class NatsBus:
             if ack.stream != self._stream:
                 raise BusUnavailable(f"the stream {ack.stream!r} has taken over our subjects")
         self._acknowledged()
+        if ack.duplicate:
+            raise BusDuplicate(f"the stream has had this epoch and id before (at sequence {ack.seq})")
         return ack.seq
 
     async def last_of(self, session_id: str) -> tuple[int, str, int] | None:
