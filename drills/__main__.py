@@ -149,7 +149,7 @@ def _check_folders(keep: Path, names: tuple[str, ...]) -> None:
         keep.mkdir(parents=True, exist_ok=True)
         used = [name for name in names if (keep / name).exists() and any((keep / name).iterdir())]
     except OSError as exc:
-        raise click.UsageError(f"--keep {keep} cannot be used: {exc}") from exc
+        raise click.UsageError(f"--keep {keep} cannot be used: {exc.strerror}") from exc
     if used:
         raise click.UsageError(f"{keep / used[0]} is not empty: remove it, or give --keep another folder.")
 
@@ -163,7 +163,7 @@ def _check_writable(json_file: Path) -> None:
         if is_new:  # who finds a file may take it for results
             json_file.unlink()
     except OSError as exc:
-        raise click.UsageError(f"--json {json_file} cannot be written: {exc}") from exc
+        raise click.UsageError(f"--json {json_file} cannot be written: {exc.strerror}") from exc
 
 
 async def _unless_ended(work: Callable[[], Awaitable[T]], ends: Callable[[], Awaitable[None]] | None = None) -> T:
