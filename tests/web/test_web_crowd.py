@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -60,6 +62,24 @@ async def test_one_too_many_takes_the_place_of_who_has_been_idle_for_longest() -
             await idle[0].send_all(GET)
             assert (await answer_on(idle[0])).startswith(b"HTTP/1.1 200 ")
             assert site.count("transport_http_refused_total", reason="crowded") == 1
+
+
+async def test_who_has_asked_is_answered_however_many_come_at_once() -> None:
+    """All of them before the service has read a byte: it must not take who waits to be read for idle."""
+    with trio.fail_after(TEST_S):
+        async with serving(connections_max=10) as site, holding(site, 10):
+            at_once = [socket.create_connection(site.address) for _ in range(25)]
+            for one in at_once:
+                one.sendall(LAST_GET)
+            answers = [await trio.to_thread.run_sync(_all_of, one) for one in at_once]
+    statuses = Counter(answer.split()[1] for answer in answers)
+    assert statuses.keys() == {b"200", b"503"}
+    assert statuses[b"200"] >= 10
+
+
+def _all_of(one: socket.socket) -> bytes:
+    with one:
+        return b"".join(iter(lambda: one.recv(4096), b""))
 
 
 async def test_where_nobody_is_idle_one_too_many_is_told_so() -> None:

@@ -149,6 +149,7 @@ class Connection(TCPServer):
         self._socket = stream.socket
         self._patience = patience
         self._over = False  # nothing comes in any more
+        self._takes = False  # something has come, and is being read: Trio gives us what was there a turn later
         self._waiting: trio.CancelScope | None = None  # for a request
         self._hurried = False
         # Who comes while the service stops is told so; who has been idle until then goes.
@@ -190,12 +191,14 @@ class Connection(TCPServer):
 
     async def _read_data(self) -> None:
         while not self._over:
+            self._takes = self.has_unread
             try:
                 data = bytes(await self.stream.receive_some(MAX_RECV))
             except (trio.ClosedResourceError, trio.BrokenResourceError):
                 break
             if self._over:
                 break
+            self._takes = True
             self._hurry_head()
             await self.protocol.handle(RawData(data))
             if not data:
@@ -271,6 +274,12 @@ class Connection(TCPServer):
         """Whether the kernel holds something of the peer that we have not read yet."""
         number = self._socket.fileno()
         return number >= 0 and fcntl.ioctl(number, termios.FIONREAD, NOTHING) != NOTHING
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether there is a request, or something of one that nobody has looked at yet."""
+        protocol = getattr(self, "protocol", None)  # Hypercorn's class has none until it runs
+        return self._takes or self.has_unread or (protocol is not None and protocol.stream is not None)
 
     def leave(self) -> None:
         """Close the connection without waiting for anything."""

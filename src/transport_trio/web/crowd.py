@@ -27,7 +27,7 @@ Connect = Callable[[trio.SocketStream, Guard], Connection]
 
 class Crowd:
     """The connections that are open, at most `limit`. One too many takes the place of the one that has been idle for
-    longest, if one is."""
+    longest, if one is. One whose request has come, and was not read yet, is not idle."""
 
     def __init__(self, connect: Connect, limit: int, metrics: Metrics) -> None:
         self._connect = connect
@@ -64,8 +64,8 @@ class Crowd:
 
     def dismiss_idle(self) -> None:
         """Close every connection on which no request is under way."""
-        while self._make_room():
-            pass
+        for connection in tuple(self._idle):
+            self._dismiss(connection)
 
     # --- for connections
 
@@ -94,12 +94,15 @@ class Crowd:
 
     def _make_room(self) -> bool:
         """Close the connection that has been idle for longest; False when none is idle."""
-        connection = next(iter(self._idle), None)
+        connection = next((one for one in self._idle if not one.has_asked), None)
         if connection is None:
             return False
+        self._dismiss(connection)
+        return True
+
+    def _dismiss(self, connection: Connection) -> None:
         connection.leave()
         self._forget(connection)
-        return True
 
     async def _serve(self, connection: Connection) -> None:
         try:
