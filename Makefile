@@ -55,7 +55,7 @@ bench: $(DEV_STAMP) ## Measure creation, connections, fan-out and relay, with ta
 			--plot benchmarks/results/local/$$name.png || exit 1; done
 
 .PHONY: drills
-drills: $(DEV_STAMP) ## Try every promise under faults, less than ten minutes; ARGS="kill_anytime --short" for some
+drills: $(DEV_STAMP) ## Try every promise under faults, about ten minutes; ARGS="kill_anytime --short" for some
 	@$(BIN)/python -m drills $(ARGS)
 
 .PHONY: lock
