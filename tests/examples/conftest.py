@@ -31,10 +31,11 @@ def open_service(daily_sandbox: SandboxHandle, tmp_path: Path) -> OpenService:
     return before(daily_sandbox, tmp_path / "data")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _shared_service(
     _daily_sandbox_server: SandboxHandle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
+    # Not for the whole run: it looks at the provider, whose requests the sandbox's own tests count.
     with in_thread(before(_daily_sandbox_server, tmp_path_factory.mktemp("examples"))) as service:
         yield service
 
