@@ -47,18 +47,8 @@ class Request:
         Raises:
             HungUp: it did not.
         """
-        is_there = False
-        async with trio.open_nursery() as nursery:
-
-            async def wait_for_end() -> None:
-                await self.hung_up()
-                nursery.cancel_scope.cancel(reason="the client has hung up")
-
-            nursery.start_soon(wait_for_end)
-            await trio.sleep(seconds)
-            is_there = True
-            nursery.cancel_scope.cancel(reason="it has waited long enough")
-        if not is_there:
+        with trio.move_on_after(seconds):
+            await self.hung_up()
             raise HungUp
 
 
