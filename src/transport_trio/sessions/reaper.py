@@ -207,8 +207,8 @@ class Reaper:
                 await self._deps.journal.commit(change)
             except VersionConflict:
                 session = await self._deps.journal.get(debt.session_id)
-                continue
-            return
+            else:
+                return
 
     def _count(self, provider: str, result: str) -> None:
         self._deps.metrics.room_deletions.labels(provider=provider, outcome=result).inc()
