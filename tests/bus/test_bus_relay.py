@@ -308,19 +308,23 @@ async def test_strangers_messages_in_a_session_are_told_and_lived_with(
     assert sum("fence refused an event" in record.message for record in caplog.records) == 3
 
 
+async def outgrow(backup: Path, data: Path, place: Place) -> str:
+    """Make a backup, and deliver more that it does not know; the epoch of both."""
+    for is_backed_up in (False, True):
+        if is_backed_up:
+            await trio.to_thread.run_sync(shutil.copytree, data, backup)
+        async with open_service(data, place.url) as service:
+            await service.tell(4)
+            await service.relay.drain()
+    return service.journal.epoch
+
+
 async def test_restored_backup_begins_a_new_epoch_before_it_publishes(
     asyncio_loop: None, place: Place, onlooker: Onlooker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data, backup = tmp_path / "data", tmp_path / "backup"
     with trio.fail_after(LIMIT_S):
-        async with open_service(data, place.url) as service:
-            old = service.journal.epoch
-            await service.tell(4)
-            await service.relay.drain()
-        await trio.to_thread.run_sync(shutil.copytree, data, backup)
-        async with open_service(data, place.url) as service:
-            await service.tell(4)
-            await service.relay.drain()
+        old = await outgrow(backup, data, place)
         async with open_service(backup, place.url) as service:
             await until(lambda: service.journal.epoch != old)
             await service.tell(4)
@@ -346,14 +350,7 @@ async def test_restored_backup_is_noticed_behind_more_than_the_look_sees(
 
     data, backup = tmp_path / "data", tmp_path / "backup"
     with trio.fail_after(LIMIT_S):
-        async with open_service(data, place.url) as service:
-            old = service.journal.epoch
-            await service.tell(4)
-            await service.relay.drain()
-        await trio.to_thread.run_sync(shutil.copytree, data, backup)
-        async with open_service(data, place.url) as service:
-            await service.tell(4)
-            await service.relay.drain()
+        old = await outgrow(backup, data, place)
         await onlooker.ask(write)
         async with open_service(backup, place.url) as service:
             await service.tell(4)
