@@ -127,7 +127,8 @@ class Follower:
     shown: list[dict[str, Any]] = attrs.field(factory=list)  # sessions in snapshots
     resumed: list[tuple[int, int]] = attrs.field(factory=list)  # a snapshot's last id, and how much was heard before
     connections: int = 0
-    codes: Counter[int] = attrs.field(factory=Counter)
+    is_listening: bool = False
+    codes: Counter[int] = attrs.field(factory=Counter)  # with which connections have ended
     _news: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self) -> None:
@@ -139,15 +140,21 @@ class Follower:
                     f"{self.url}?{urlencode(query)}", proxy=None, compression=None, ping_interval=None, close_timeout=1
                 ) as socket:
                     self.connections += 1
+                    self.is_listening = True
                     async for message in socket:
                         self._hear(json.loads(message))
+                    self._ended(1001)  # an iteration ends quietly for 1000 and 1001 alone
             except (OSError, InvalidHandshake, TimeoutError):
-                pass
+                self._ended(1006)
             except ConnectionClosed as exc:
-                self.codes[exc.rcvd.code if exc.rcvd else 1006] += 1
-            else:
-                self.codes[1001] += 1  # an iteration ends quietly for 1000 and 1001 alone
+                self._ended(exc.rcvd.code if exc.rcvd else 1006)
             await trio.sleep(PAUSE_S)
+
+    def _ended(self, code: int) -> None:
+        """Note how a connection ended; one that has never come about has not."""
+        if self.is_listening:
+            self.is_listening = False
+            self.codes[code] += 1
 
     async def wait_id(self, event_id: int) -> None:
         """Return when it stands at this event or later."""
