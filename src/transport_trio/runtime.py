@@ -21,14 +21,14 @@ from transport_trio.bus import READER, NatsSettings, Relay, StreamPlan, open_emb
 from transport_trio.concurrency import SystemClock, every
 from transport_trio.connectors import DAILY_LIMITS, NO_LIMITS, ConnectorRegistry, DailyConnector, open_daily
 from transport_trio.errors import ConnectorError, SettingsError
-from transport_trio.hub import Hub
+from transport_trio.hub import Hub, open_hub
 from transport_trio.journal import SqliteJournal, open_journal
 from transport_trio.metrics import Metrics
 from transport_trio.models import Check, CheckStatus
 from transport_trio.sessions import open_sessions
 from transport_trio.sessions.deps import Deps
 from transport_trio.settings import Settings
-from transport_trio.web import KeyRing, WebDeps, create_app, fit_open_files, serve
+from transport_trio.web import KeyRing, WebDeps, fit_open_files, serve
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ async def _serve_until(
                 readers=frozenset({READER} if settings.nats_url else ()),
             )
         )
-        hub = Hub(journal, metrics, settings)
+        hub = await stack.enter_async_context(open_hub(journal, metrics, settings))
         journal.on_commit(hub.tell)
         bus = await stack.enter_async_context(_open_bus(settings, journal, hub, metrics))
         connectors = ConnectorRegistry(metrics)
@@ -113,22 +113,20 @@ async def _serve_until(
         await stack.enter_async_context(_open_watches(clock, daily))
         deps = Deps(journal=journal, connectors=connectors, clock=clock, metrics=metrics, settings=settings)
         service = await stack.enter_async_context(open_sessions(deps))
-        app = create_app(
-            WebDeps(
-                settings=settings,
-                service=service,
-                journal=journal,
-                hub=hub,
-                metrics=metrics,
-                keys=KeyRing(settings.api_keys),
-                clock=clock,
-                checks=lambda: [state.check(), journal.health(), bus.check(), daily.health(), clock.check()],
-                started_at=trio.current_time(),
-                stopping=lambda: state.stopping,
-            )
+        web = WebDeps(
+            settings=settings,
+            service=service,
+            journal=journal,
+            hub=hub,
+            metrics=metrics,
+            keys=KeyRing(settings.api_keys),
+            clock=clock,
+            checks=lambda: [state.check(), journal.health(), bus.check(), daily.health(), clock.check()],
+            started_at=trio.current_time(),
+            stopping=lambda: state.stopping,
         )
         async with trio.open_nursery() as http:
-            url = await http.start(partial(serve, app, settings, metrics=metrics, stop=stop))
+            url = await http.start(partial(serve, web, stop=stop))
             log.info("service started", extra={"url": url, "epoch": journal.epoch})
             if not settings.api_keys:
                 log.warning("open to everybody who reaches the port: API_KEYS is not set", extra={"url": url})

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 
 import pytest
 import trio
-from trio.testing import MockClock, assert_no_checkpoints
+from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
-from fakes_hub import Rig, messages
+from fakes_hub import Rig, messages, open_rig
 from transport_trio.errors import ListenersFull, Stopping
 from transport_trio.events import EventType
 from transport_trio.hub import Filter, HubStatistics, Subscription
-from transport_trio.wire.socket import Close
+from transport_trio.wire.socket import Close, text_frame
 
 JOINED, LEFT, UPDATED = EventType.PARTICIPANT_JOINED, EventType.PARTICIPANT_LEFT, EventType.SESSION_UPDATED
 
@@ -39,7 +40,7 @@ async def test_welcome_comes_first_and_names_the_head_from_which_events_follow(
     assert (event["id"], event["session_id"]) == (3, "b")
 
 
-async def test_each_listener_hears_what_its_filter_lets_through(rig: Rig, autojump_clock: MockClock) -> None:
+async def test_each_listener_hears_what_its_filter_lets_through(autojump_clock: MockClock) -> None:
     wishes = {
         "everything": (only(), [1, 2, 3, 4]),
         "a": (only("a"), [1, 3]),
@@ -52,21 +53,30 @@ async def test_each_listener_hears_what_its_filter_lets_through(rig: Rig, autoju
         "an unknown session": (only("z"), []),
     }
     for name, (wish, expected) in wishes.items():
-        rig = Rig()
-        with rig.listening(wish) as ear:
-            rig.happen("a", type_=JOINED)
-            rig.happen("b", type_=JOINED)
-            rig.happen("a", type_=LEFT)
-            rig.happen("c", type_=LEFT)
-            assert await ear.ids() == expected, name
+        async with open_rig() as rig:
+            with rig.listening(wish) as ear:
+                rig.happen("a", type_=JOINED)
+                rig.happen("b", type_=JOINED)
+                rig.happen("a", type_=LEFT)
+                rig.happen("c", type_=LEFT)
+                assert await ear.ids() == expected, name
 
 
-async def test_all_listeners_share_one_frame(rig: Rig, autojump_clock: MockClock) -> None:
+async def test_listeners_with_the_same_filter_share_what_they_are_sent(rig: Rig, autojump_clock: MockClock) -> None:
     """A thousand listeners of an event cost one encoding and one piece of memory."""
-    with rig.listening() as one, rig.listening(only("a")) as other:
-        rig.happen("a")
-        (_, first), (_, second) = await one.listener.next_batch(1), await other.listener.next_batch(1)
-    assert first is second
+    with rig.listening(only("a")) as one, rig.listening(only("a")) as other:
+        rig.happen("a", "a")
+        assert await one.ids() == await other.ids() == [1, 2]
+        assert one.pipe.writes[-1] is other.pipe.writes[-1]
+
+
+async def test_what_waits_is_sent_in_one_write(rig: Rig, autojump_clock: MockClock) -> None:
+    with rig.listening() as ear, rig.listening(only("a")) as other:
+        for _ in range(5):
+            rig.happen("a", "b")
+        assert await ear.ids() == list(range(1, 11))
+        assert await other.ids() == [1, 3, 5, 7, 9]
+        assert len(ear.pipe.writes) == len(other.pipe.writes) == 2  # the welcome, and all events
 
 
 async def test_telling_never_waits(rig: Rig, autojump_clock: MockClock) -> None:
@@ -74,99 +84,186 @@ async def test_telling_never_waits(rig: Rig, autojump_clock: MockClock) -> None:
         rig.happen("a", "b")
 
 
-async def test_a_waiting_listener_wakes_for_an_event_and_not_for_what_is_filtered(
+async def test_a_broadcast_lets_others_have_their_turn(rig: Rig, autojump_clock: MockClock) -> None:
+    """Ten thousand writes take a tenth of a second: a request would wait for it, if they were done in one go."""
+    with ExitStack() as stack:
+        ears = [stack.enter_context(rig.listening()) for _ in range(1000)]
+        await wait_all_tasks_blocked()
+        rig.happen("a")
+        told = []
+        while not told or told[-1] < len(ears):
+            await trio.lowlevel.checkpoint()
+            told.append(sum(len(ear.pipe.writes) == 2 for ear in ears))
+        assert len(set(told) - {0}) >= 5
+
+
+async def test_an_event_in_the_middle_of_a_broadcast_comes_to_everybody_once(
     rig: Rig, autojump_clock: MockClock
 ) -> None:
-    woken_at: list[float] = []
-    with rig.listening(only("a")) as ear:
-        await ear.listener.next_batch(1)  # the welcome
-
-        async def wait() -> None:
-            assert await ear.listener.next_batch(100)
-            woken_at.append(trio.current_time())
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait)
-            await trio.sleep(5)
-            rig.happen("b")
-            await trio.sleep(5)
+    with ExitStack() as stack:
+        ears = [stack.enter_context(rig.listening()) for _ in range(500)]
+        for _ in range(30):
             rig.happen("a")
-    assert woken_at == [10]
+            await trio.lowlevel.checkpoint()
+        for ear in ears:
+            assert await ear.ids() == list(range(1, 31))
+        # Who had its turn before an event came gets it with the next ones, and not in a write of its own.
+        assert max(len(ear.pipe.writes) for ear in ears) < 20
 
 
-async def test_next_batch_is_empty_when_its_time_is_up(rig: Rig, autojump_clock: MockClock) -> None:
-    with rig.listening() as ear:
-        await ear.hear()
-        assert await ear.listener.next_batch(7) == []
-        assert trio.current_time() == 7
-
-
-async def test_batches_are_bounded_but_a_large_frame_still_goes_out(rig: Rig, autojump_clock: MockClock) -> None:
-    with rig.listening() as ear:
-        await ear.hear()
-        rig.happen(*["a"] * 4, size=30_000)
-        rig.happen("a", size=65_000)
-        sizes = [len(await ear.listener.next_batch(1) or ()) for _ in range(3)]
-        assert sizes == [2, 2, 1]
+async def test_who_comes_or_goes_in_the_middle_of_a_broadcast_misses_nothing_and_gets_nothing_twice(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    with ExitStack() as stack:
+        ears = [stack.enter_context(rig.listening()) for _ in range(300)]
+        leaving = [ExitStack() for _ in range(300)]
+        for each in leaving:
+            each.enter_context(rig.listening())
+        heard: dict[int, list[int]] = {}
+        for number in range(30):
+            (told,) = rig.happen("a")
+            await trio.lowlevel.checkpoint()
+            for each in leaving[number * 10 : number * 10 + 10]:
+                each.close()
+            newcomer = stack.enter_context(rig.listening())
+            heard[told] = []
+            ears[number].listener.subscribe(Filter(types=frozenset({UPDATED})))
+            ears[number + 100].listener.subscribe(Filter())
+            ears.append(newcomer)
+        for number, ear in enumerate(ears):
+            first = 1 if number < 300 else number - 300 + 2
+            assert await ear.ids() == list(range(first, 31)), number
 
 
 async def test_a_slow_listener_is_closed_counted_and_logged_and_the_others_hear_on(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One stuck browser must not delay the others, and operators must see it."""
-    rig = Rig(listener_backlog_bytes=100_000)
     caplog.set_level(logging.INFO)
-    with rig.listening() as slow, rig.listening() as quick:
-        await slow.hear()
-        told = []
-        for _ in range(4):
-            told += rig.happen("a", size=40_000)
-            assert await quick.ids() == told[-1:]
-        # Three fit (the third passes the limit), the fourth finds the limit passed.
-        assert await slow.hear() == [{"close": 4008}]
-        assert rig.dropped("too_slow") == 1
-        assert rig.hub.statistics().live == 1
-        assert rig.hub.statistics().backlog_bytes == 0
+    async with open_rig(listener_backlog_bytes=100_000) as rig:
+        with rig.listening(room=1000) as slow, rig.listening() as quick:
+            await slow.hear()
+            told = []
+            for _ in range(4):
+                told += rig.happen("a", size=40_000)
+                assert await quick.ids() == told[-1:]
+            # Three fit (the third passes the limit), the fourth finds the limit passed.
+            assert slow.listener.closed_for is Close.TOO_SLOW
+            assert rig.dropped("too_slow") == 1
+            assert rig.hub.statistics().live == 1
+            slow.pipe.make_room(None)
+            # What was under way arrives whole, then the reason.
+            assert [message.get("id", message.get("close")) for message in await slow.hear()] == [1, 4008]
+            assert rig.hub.statistics().backlog_bytes == 0
     line = next(record for record in caplog.records if record.message == "listener closed")
     assert (vars(line)["reason"], vars(line)["code"]) == ("too_slow", 4008)
     assert vars(line)["listener_id"] == slow.listener.id
 
 
+async def test_a_listener_that_reads_on_in_time_gets_everything_in_order(autojump_clock: MockClock) -> None:
+    async with open_rig(listener_backlog_bytes=1_000_000) as rig:
+        with rig.listening(room=1000) as ear:
+            told = []
+            for _ in range(10):
+                told += rig.happen("a", "b", size=5000)
+                await wait_all_tasks_blocked()
+            ear.listener.reply(b'{"type":"pong"}')
+            heard = []
+            while len(heard) < 22:
+                ear.pipe.make_room(777)
+                heard += await ear.hear()
+            assert [message.get("id", message["type"]) for message in heard] == ["welcome", *told, "pong"]
+            assert ear.listener.outbox is None
+            rig.happen("a")
+            ear.pipe.make_room(None)
+            assert await ear.ids() == [told[-1] + 1]
+
+
+async def test_who_has_read_meanwhile_is_not_too_slow(autojump_clock: MockClock) -> None:
+    """There may be room again, and nobody had a turn yet to notice."""
+    async with open_rig(listener_backlog_bytes=100_000) as rig:
+        with rig.listening(room=1000) as ear:
+            rig.happen("a", size=150_000)
+            await wait_all_tasks_blocked()
+            ear.pipe.room = 120_000  # nobody is told
+            rig.happen("a")
+            await wait_all_tasks_blocked()
+            assert ear.listener.closed_for is None
+            ear.pipe.make_room(None)
+            assert await ear.ids() == [1, 2]
+
+
 async def test_one_commit_larger_than_the_backlog_is_nobodys_fault(autojump_clock: MockClock) -> None:
     """While a commit is handed out nobody can read, however fast."""
-    rig = Rig(listener_backlog_bytes=100_000)
-    with rig.listening() as ear:
-        told = rig.happen(*["a"] * 20, size=40_000)
-        assert await ear.ids() == told
-        assert await ear.ids() == []
-        told = rig.happen(*["a"] * 20, size=40_000)
-        assert await ear.ids() == told
+    async with open_rig(listener_backlog_bytes=100_000) as rig:
+        with rig.listening(room=1000) as ear:
+            for _ in range(2):
+                told = rig.happen(*["a"] * 20, size=40_000)
+                await wait_all_tasks_blocked()
+                ear.pipe.make_room(None)
+                assert await ear.ids() == told
+                ear.pipe.make_room(0)
 
 
 async def test_answers_do_not_pile_up_for_a_listener_that_does_not_read(autojump_clock: MockClock) -> None:
-    rig = Rig(listener_backlog_bytes=65536)
-    with rig.listening() as ear:
-        for _ in range(100):
-            ear.listener.reply(b"x" * 1000)
-        assert ear.listener.closed_for is Close.TOO_SLOW
+    async with open_rig(listener_backlog_bytes=65536) as rig:
+        with rig.listening(room=1000) as ear:
+            for _ in range(100):
+                ear.listener.reply(b"x" * 1000)
+            assert ear.listener.closed_for is Close.TOO_SLOW
 
 
 async def test_answers_after_a_large_commit_are_no_fault_either(autojump_clock: MockClock) -> None:
-    rig = Rig(listener_backlog_bytes=65536)
-    with rig.listening() as ear:
-        rig.happen(*["a"] * 20, size=40_000)
-        ear.listener.reply(b'{"type":"pong"}')
-        assert ear.listener.closed_for is None
+    async with open_rig(listener_backlog_bytes=65536) as rig:
+        with rig.listening(room=1000) as ear:
+            rig.happen(*["a"] * 20, size=40_000)
+            await wait_all_tasks_blocked()
+            ear.listener.reply(b'{"type":"pong"}')
+            assert ear.listener.closed_for is None
+
+
+async def test_who_takes_nothing_for_three_heartbeats_is_cut(autojump_clock: MockClock) -> None:
+    async with open_rig(heartbeat_s=10) as rig:
+        with rig.listening(room=1000) as ear:
+            rig.happen("a", size=5000)
+            for _ in range(5):
+                await trio.sleep(5)
+                ear.listener.heard_at = trio.current_time()
+                assert not ear.pipe.is_cut
+            await trio.sleep(6)
+            assert ear.pipe.is_cut
+            assert rig.dropped("too_slow") == 1
+
+
+async def test_who_takes_a_little_now_and_then_is_not_cut(autojump_clock: MockClock) -> None:
+    async with open_rig(heartbeat_s=10) as rig:
+        with rig.listening(room=1000) as ear:
+            rig.happen("a", size=500_000)
+            for _ in range(10):
+                await trio.sleep(25)
+                ear.listener.heard_at = trio.current_time()
+                ear.pipe.make_room(70_000)
+            assert not ear.pipe.is_cut
+            assert await ear.ids() == [1]
+
+
+async def test_a_peer_that_has_gone_costs_nothing_more(rig: Rig, autojump_clock: MockClock) -> None:
+    with rig.listening() as ear, rig.listening() as other:
+        ear.pipe.cut()
+        rig.happen("a")
+        assert await other.ids() == [1]
+        assert rig.hub.statistics().live == 1
+        assert not ear.listener.is_open
 
 
 async def test_one_listener_too_many_is_refused_until_one_leaves(autojump_clock: MockClock) -> None:
-    rig = Rig(listeners_max=2)
-    with rig.listening():
-        with rig.listening(), pytest.raises(ListenersFull), rig.listening():
-            pass
-        assert rig.hub.statistics().listeners == 1
+    async with open_rig(listeners_max=2) as rig:
         with rig.listening():
-            assert rig.hub.statistics().listeners == 2
+            with rig.listening(), pytest.raises(ListenersFull), rig.listening():
+                pass
+            assert rig.hub.statistics().listeners == 1
+            with rig.listening():
+                assert rig.hub.statistics().listeners == 2
 
 
 async def test_the_gauge_follows_the_listeners(rig: Rig, autojump_clock: MockClock) -> None:
@@ -178,16 +275,18 @@ async def test_the_gauge_follows_the_listeners(rig: Rig, autojump_clock: MockClo
     assert shown() == 0
 
 
-async def test_closing_the_hub_closes_everyone_with_1001_after_what_is_queued(
+async def test_closing_the_hub_closes_everyone_with_1001_after_what_was_told(
     rig: Rig, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    rig.journal.gate = trio.Event()
     with rig.listening() as live, rig.listening(Subscription(after=0)) as replaying:
         await live.hear()
         rig.happen("a")
         rig.hub.close()
         rig.happen("b")
         assert [message.get("id", message.get("close")) for message in await live.hear()] == [1, 1001]
+        rig.journal.gate.set()
         assert (await replaying.hear())[1:] == [{"close": 1001}]  # the replay ends at once
         with pytest.raises(Stopping), rig.listening():
             pass
@@ -203,30 +302,20 @@ async def test_closing_an_idle_hub_says_nothing(rig: Rig, caplog: pytest.LogCapt
 
 async def test_the_first_reason_for_closing_counts(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
-        called = []
-        ear.listener.on_close = lambda: called.append(True)
         ear.listener.close(Close.FLOODING)
         ear.listener.close(Close.STOPPING)
         ear.listener.reply(b'{"type":"pong"}')
         assert [message.get("type", message.get("close")) for message in await ear.hear()] == ["welcome", 4429]
-    assert called == [True]
+        assert ear.pipe.is_closing
     assert (rig.dropped("flooding"), rig.dropped("stopping")) == (1, 0)
-
-
-async def test_a_closed_listener_wakes_up(rig: Rig, autojump_clock: MockClock) -> None:
-    with rig.listening() as ear:
-        await ear.hear()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ear.listener.next_batch, 1000)
-            await trio.sleep(1)
-            ear.listener.close(Close.SILENT)
-        assert trio.current_time() < 2
 
 
 async def test_a_listener_that_has_left_costs_nothing_more(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening(only("a")) as ear:
         await ear.hear()
     rig.happen("a")
+    await wait_all_tasks_blocked()
+    assert len(ear.pipe.writes) == 1
     assert ear.listener.backlog_bytes == 0
 
 
@@ -252,15 +341,20 @@ async def test_a_new_filter_holds_from_the_answer_on(rig: Rig, autojump_clock: M
     assert after["id"] == 4
 
 
-def test_frames_are_read_back_by_the_test_helper() -> None:
-    from transport_trio.wire.socket import text_frame
+async def test_a_failure_of_ours_costs_one_listener_its_connection(
+    rig: Rig, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.journal.failures = -1  # of a kind that nobody planned
+    with rig.listening(Subscription(after=0)) as ear, rig.listening() as other:
+        await wait_all_tasks_blocked()
+        assert ear.pipe.is_cut
+        rig.happen("a")
+        assert await other.ids() == [1]
+    assert [record.message for record in caplog.records] == ["listener failed"]
 
+
+def test_frames_are_read_back_by_the_test_helper() -> None:
     bodies = [b'"%s"' % (b"x" * size) for size in (0, 123, 124, 65533, 65534, 70000)]
-    assert [len(message) for message in messages(b"".join(map(text_frame, bodies)))] == [
-        0,
-        123,
-        124,
-        65533,
-        65534,
-        70000,
-    ]
+    heard, rest = messages(b"".join(map(text_frame, bodies)) + b"\x81")
+    assert [len(message) for message in heard] == [0, 123, 124, 65533, 65534, 70000]
+    assert rest == b"\x81"

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from fakes_hub import Rig, messages
+from fakes_hub import Ear, Rig, open_rig
 from transport_trio.errors import BadMessage
 from transport_trio.events import EventType, RecordedEvent
-from transport_trio.hub import Conversation, Filter, Heartbeat, Subscription
+from transport_trio.hub import Conversation, Filter, Subscription
 from transport_trio.wire import socket as wire
 
 SESSIONS = ("a", "b", "c")
@@ -30,7 +30,17 @@ commits = st.tuples(
     st.sampled_from((1, 1, 1, 30)),  # now and then more than a page
     st.sampled_from((0, 5000)),  # now and then more than a batch
 )
-others = ("tell", "stop_journal", "start_journal", "break_journal", "hang_up", "pause", "read_on", "beat")
+others = (
+    "tell",
+    "stop_journal",
+    "start_journal",
+    "break_journal",
+    "hang_up",
+    "pause",
+    "read_a_little",
+    "read_on",
+    "beat",
+)
 steps = st.lists(commits | st.tuples(st.sampled_from(others)), max_size=30)
 
 
@@ -42,30 +52,35 @@ class Resumer:
         self.filter = filter_
         self.resume_at = 0
         self.heard: list[int] = []
-        self.heartbeat: Heartbeat | None = None
-        self.reading = trio.Event()
-        self.reading.set()
+        self.ear: Ear | None = None
+        self.room: int | None = None
         self._scope = trio.CancelScope()
 
     def hang_up(self) -> None:
         self._scope.cancel()
 
+    def read(self, room: int | None) -> None:
+        """Take so much more, or with None whatever comes."""
+        self.room = room
+        if self.ear is not None:
+            self.ear.pipe.make_room(room)
+
     async def run(self) -> None:
         while True:
             wish = Subscription(filter=self.filter, after=self.resume_at, epoch="epoch-1")
-            with trio.CancelScope() as self._scope, self.rig.listening(wish) as ear:
-                self.heartbeat = Heartbeat(ear.listener, 30)
-                while True:
-                    for message in messages(b"".join(await ear.listener.next_batch(trio.current_time() + 5) or [])):
+            with trio.CancelScope() as self._scope, self.rig.listening(wish, room=self.room) as self.ear:
+                while self.ear.listener.is_open:
+                    await self.ear.pipe.wait_news()
+                    for message in self.ear.take():
                         self._note(message)
-                    await self.reading.wait()
+            await trio.sleep(0.1)
 
     def _note(self, message: dict[str, Any]) -> None:
-        assert message["type"] not in {"gap", "snapshot"}
+        assert message.get("type") not in {"gap", "snapshot"}
         if "id" in message:
             self.heard.append(message["id"])
             self.resume_at = message["id"]
-        elif message["type"] == "ping":
+        elif message.get("type") == "ping":
             assert message["last_event_id"] >= self.resume_at
             self.resume_at = message["last_event_id"]
 
@@ -73,9 +88,9 @@ class Resumer:
 class World:
     """What can happen while the client listens; commits become known only with `tell`."""
 
-    def __init__(self, filter_: Filter) -> None:
-        self.rig = Rig()
-        self.client = Resumer(self.rig, filter_)
+    def __init__(self, rig: Rig, filter_: Filter) -> None:
+        self.rig = rig
+        self.client = Resumer(rig, filter_)
         self.untold: list[RecordedEvent] = []
 
     async def commit(self, events: list[tuple[str, EventType]], times: int, size: int) -> None:
@@ -101,16 +116,18 @@ class World:
         self.client.hang_up()
 
     async def pause(self) -> None:
-        await self.read_on()
-        self.client.reading = trio.Event()
+        self.client.read(0)
+
+    async def read_a_little(self) -> None:
+        self.client.read(1501)
 
     async def read_on(self) -> None:
-        self.client.reading.set()
+        self.client.read(None)
 
     async def beat(self) -> None:
         await trio.sleep(31)
-        assert self.client.heartbeat is not None
-        self.client.heartbeat.beat(heard_at=trio.current_time())
+        if self.client.ear is not None:
+            self.client.ear.listener.heard_at = trio.current_time()
 
     async def play(self, script: list[tuple[Any, ...]]) -> None:
         async with trio.open_nursery() as nursery:
@@ -128,9 +145,10 @@ def test_a_client_that_resumes_with_after_misses_nothing_and_hears_nothing_twice
     filter_: Filter, script: list[tuple[Any, ...]]
 ) -> None:
     async def main() -> World:
-        world = World(filter_)
-        await world.play(script)
-        return world
+        async with open_rig(listener_backlog_bytes=65536) as rig:
+            world = World(rig, filter_)
+            await world.play(script)
+            return world
 
     world = trio.run(main, clock=MockClock(autojump_threshold=0))
     assert world.client.heard == [
@@ -155,13 +173,13 @@ near_misses = st.fixed_dictionaries(
 @given(st.text() | anything.map(json.dumps) | near_misses.map(json.dumps))
 def test_any_text_is_a_message_or_gets_an_error(text: str) -> None:
     async def main() -> None:
-        rig = Rig()
-        with rig.listening() as ear:
-            conversation = Conversation(ear.listener, messages_max=10, faults_max=10, heartbeat_s=30)
-            await ear.hear()
-            conversation.hear(text)
-            heard = await ear.hear()
-            assert ear.listener.closed_for is None
+        async with open_rig() as rig:
+            with rig.listening() as ear:
+                conversation = Conversation(ear.listener, messages_max=10, faults_max=10, heartbeat_s=30)
+                await ear.hear()
+                conversation.hear(text)
+                heard = await ear.hear()
+                assert ear.listener.closed_for is None
         try:
             message = wire.client_message(text)
         except BadMessage:

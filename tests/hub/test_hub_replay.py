@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from fakes_hub import NOW, Rig, make_session
+from fakes_hub import NOW, Rig, make_session, open_rig
 from transport_trio.events import EventType
-from transport_trio.hub import Filter, Subscription
+from transport_trio.hub import Filter, Subscription, pages
 from transport_trio.models import Participant, Presence
 from transport_trio.ports import EventQuery
 from transport_trio.wire.socket import SNAPSHOT_MAX_BYTES
@@ -53,70 +54,63 @@ async def test_replay_is_filtered_by_the_journal(rig: Rig, autojump_clock: MockC
 
 
 async def test_replay_is_paced_by_the_listener_and_is_no_backlog(autojump_clock: MockClock) -> None:
-    rig = Rig(listener_backlog_bytes=65536)
-    rig.happen(*["a"] * 250, size=5000)
-    with rig.listening(Subscription(after=0)) as ear:
-        await ear.listener.next_batch(1)
-        assert await ear.listener.next_batch(1)
-        assert len(rig.journal.reads) == 1  # the second page waits until the first has gone
-        assert ear.listener.backlog_bytes == 0
-        rig.happen(*["a"] * 50, size=5000)
-        assert ear.listener.backlog_bytes == 0
-        assert (await ear.ids())[-1] == 300
-    assert rig.dropped("too_slow") == 0
+    async with open_rig(listener_backlog_bytes=65536) as rig:
+        rig.happen(*["a"] * 250, size=5000)
+        with rig.listening(Subscription(after=0), room=10_000) as ear:
+            heard = await ear.ids()
+            assert heard == [1]
+            assert len(rig.journal.reads) == 1  # the second page waits until the first has gone
+            assert ear.listener.backlog_bytes == 0
+            rig.happen(*["a"] * 50, size=5000)
+            assert ear.listener.backlog_bytes == 0
+            ear.pipe.make_room(None)
+            assert heard + await ear.ids() == list(range(1, 301))
+        assert rig.dropped("too_slow") == 0
 
 
 async def test_live_events_wait_behind_the_rest_of_the_last_page(rig: Rig, autojump_clock: MockClock) -> None:
     rig.happen(*["a"] * 40, size=5000)
-    with rig.listening(Subscription(after=0)) as ear:
-        await ear.listener.next_batch(1)  # the welcome
-        first = await ear.listener.next_batch(1) or []
+    with rig.listening(Subscription(after=0), room=60_000) as ear:
+        first = await ear.ids()
         assert rig.hub.statistics().live == 1
-        assert len(first) < 40
+        assert 0 < len(first) < 40
         rig.happen("a")
-        assert await ear.ids() == list(range(len(first) + 1, 42))
+        await wait_all_tasks_blocked()
+        ear.listener.reply(b'{"type":"pong","id":42}')
+        ear.pipe.make_room(None)
+        assert first + await ear.ids() == list(range(1, 43))
 
 
 async def test_events_committed_while_a_page_is_read_come_once(rig: Rig, autojump_clock: MockClock) -> None:
     rig.happen("a", "a")
     rig.journal.gate = trio.Event()
     with rig.listening(Subscription(after=0)) as ear:
-        heard: list[int] = []
-
-        async def read() -> None:
-            heard.extend(await ear.ids())
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            await wait_all_tasks_blocked()
-            rig.happen("a")  # the page under way will hold it
-            untold = [rig.journal.commit("a")]  # committed, and the page holds it, but nobody has been told yet
-            rig.journal.gate.set()
-            await wait_all_tasks_blocked()
-            rig.tell(untold)
-            rig.happen("a")
-        assert heard == [1, 2, 3, 4, 5]
+        await wait_all_tasks_blocked()
+        rig.happen("a")  # the page under way will hold it
+        untold = [rig.journal.commit("a")]  # committed, and the page holds it, but nobody has been told yet
+        rig.journal.gate.set()
+        await wait_all_tasks_blocked()
+        rig.tell(untold)
+        rig.happen("a")
+        assert await ear.ids() == [1, 2, 3, 4, 5]
 
 
-async def test_a_long_replay_that_finds_nothing_still_lets_the_heart_beat(rig: Rig, autojump_clock: MockClock) -> None:
-    """A rare type in a long journal is many empty pages; the writer must come up for air between them."""
+async def test_a_long_replay_that_finds_nothing_moves_the_resume_point(rig: Rig, autojump_clock: MockClock) -> None:
+    """A rare type in a long journal is many empty pages."""
     rig.happen(*["a"] * 1000)
     with rig.listening(Subscription(after=0, filter=Filter(types=frozenset({ENDED})))) as ear:
-        await ear.listener.next_batch(1)
-        assert await ear.listener.next_batch(trio.current_time()) == []
-        assert ear.listener.position == 0
+        assert ear.listener.settle() == 0
         await ear.hear()
-        assert ear.listener.position == 1000
+        assert ear.listener.settle() == 1000
 
 
-async def test_position_of_a_replaying_listener_is_what_was_queued_not_the_head(
+async def test_the_resume_point_of_a_replaying_listener_is_what_was_queued_and_not_the_head(
     rig: Rig, autojump_clock: MockClock
 ) -> None:
     rig.happen(*["a"] * 150)
-    with rig.listening(Subscription(after=0)) as ear:
-        await ear.listener.next_batch(1)
-        await ear.listener.next_batch(1)
-        assert ear.listener.position == 100
+    with rig.listening(Subscription(after=0), room=1000) as ear:
+        await ear.hear()
+        assert ear.listener.settle() == 100
 
 
 async def test_an_unreadable_journal_delays_a_replay_and_is_logged_once(
@@ -125,9 +119,10 @@ async def test_an_unreadable_journal_delays_a_replay_and_is_logged_once(
     rig.happen("a")
     rig.journal.failures = 3
     with rig.listening(Subscription(after=0)) as ear:
-        await ear.listener.next_batch(1)  # the welcome
-        assert await ear.listener.next_batch(10)
-    assert trio.current_time() == 3  # one second after each failure
+        await trio.sleep(2.9)
+        assert await ear.ids() == []
+        await trio.sleep(0.2)
+        assert await ear.ids() == [1]  # one second after each failure
     assert [record.message for record in caplog.records] == ["replay waits for the journal"]
 
 
@@ -135,28 +130,54 @@ async def test_a_listener_closed_while_a_page_is_read_gets_none_of_it(rig: Rig, 
     rig.happen("a")
     rig.journal.gate = trio.Event()
     with rig.listening(Subscription(after=0)) as ear:
-        heard: list[dict[str, object]] = []
-
-        async def read() -> None:
-            heard.extend(await ear.hear(1000))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            await wait_all_tasks_blocked()
-            rig.hub.close()
-            rig.journal.gate.set()
+        await wait_all_tasks_blocked()
+        rig.hub.close()
+        rig.journal.gate.set()
+        heard = await ear.hear()
     assert [message.get("type") or message["close"] for message in heard] == ["welcome", 1001]
     assert rig.hub.statistics().live == 0
 
 
-async def test_a_cancelled_read_loses_nothing(rig: Rig, autojump_clock: MockClock) -> None:
-    rig.happen("a")
-    rig.journal.gate = trio.Event()
+async def test_those_who_come_back_together_share_the_pages(rig: Rig, autojump_clock: MockClock) -> None:
+    """After a restart a thousand listeners come back with the same `after`."""
+    rig.happen(*["a"] * 450)
+    with ExitStack() as stack:
+        ears = [stack.enter_context(rig.listening(Subscription(after=0))) for _ in range(20)]
+        late = stack.enter_context(rig.listening(Subscription(after=100), room=1000))
+        for ear in ears:
+            assert await ear.ids() == list(range(1, 451))
+        late.pipe.make_room(None)
+        assert await late.ids() == list(range(101, 451))
+    # The last one is not held: events could have been added to it since.
+    full = [query.after for query in rig.journal.reads if query.after < 400]
+    assert sorted(full) == [0, 100, 200, 300]
+
+
+async def test_pages_of_another_epoch_are_not_taken_for_this_one(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen(*["a"] * 300)
     with rig.listening(Subscription(after=0)) as ear:
-        with trio.move_on_after(1):
-            await ear.hear(1000)
-        rig.journal.gate.set()
-        assert await ear.ids() == [1]
+        assert len(await ear.ids()) == 300
+    rig.journal.epoch = "epoch-2"
+    with rig.listening(Subscription(after=0, epoch="epoch-1")) as ear:
+        assert types(await ear.hear()) == ["welcome", "gap", "snapshot"]
+
+
+async def test_a_page_that_could_not_be_read_is_tried_by_the_next_one(rig: Rig, autojump_clock: MockClock) -> None:
+    rig.happen("a")
+    rig.journal.failures = 1
+    with rig.listening(Subscription(after=0)) as one, rig.listening(Subscription(after=0)) as other:
+        assert sorted((await one.ids(), await other.ids())) == [[], [1]]
+        await trio.sleep(1.1)
+        assert sorted((await one.ids(), await other.ids())) == [[], [1]]
+
+
+async def test_held_pages_are_bounded(rig: Rig, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "HELD_BYTES", 300_000)
+    rig.happen(*["a"] * 1000, size=1000)
+    for _ in range(2):
+        with rig.listening(Subscription(after=0)) as ear:
+            assert len(await ear.ids()) == 1000
+    assert len(rig.journal.reads) == 20  # of ten pages two are held, and never the next one
 
 
 # --- gap
@@ -187,11 +208,11 @@ async def test_history_that_is_gone_is_a_gap_a_snapshot_and_then_live(
 
 async def test_history_pruned_under_a_slow_replay_is_a_gap_too(rig: Rig, autojump_clock: MockClock) -> None:
     rig.happen(*["a"] * 300)
-    with rig.listening(Subscription(after=0)) as ear:
-        await ear.listener.next_batch(1)  # welcome
-        await ear.listener.next_batch(1)  # the first page
+    with rig.listening(Subscription(after=0), room=1000) as ear:
+        await ear.hear()
         rig.journal.oldest = 250
-        heard = await ear.hear()
+        ear.pipe.make_room(None)
+        heard = (await ear.hear())[-2:]  # behind the first page
         assert types(heard) == ["gap", "snapshot"]
         assert (heard[0]["after"], heard[0]["oldest"], heard[0]["reason"]) == (100, 250, "pruned")
         assert heard[1]["last_event_id"] == 300
@@ -286,45 +307,32 @@ async def test_those_who_ask_for_all_sessions_at_once_share_the_reading(rig: Rig
     """After a restart every dashboard comes back at the same moment."""
     rig.journal.sessions_now = [make_session("a")]
     rig.journal.gate = trio.Event()
-    frames: list[bytes] = []
-
-    async def listen() -> None:
-        with rig.listening(Subscription(snapshot=True)) as ear:
-            await ear.listener.next_batch(1000)
-            frames.extend(await ear.listener.next_batch(1000) or ())
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(10):
-            nursery.start_soon(listen)
+    with ExitStack() as stack:
+        ears = [stack.enter_context(rig.listening(Subscription(snapshot=True))) for _ in range(10)]
         await wait_all_tasks_blocked()
-        for _ in range(40):
-            nursery.start_soon(listen)
+        ears += [stack.enter_context(rig.listening(Subscription(snapshot=True))) for _ in range(40)]
         await wait_all_tasks_blocked()
         rig.journal.gate.set()
-    assert len(frames) == 50
-    assert rig.journal.reads == ["snapshot", "snapshot"]  # the one under way, and one for all who came meanwhile
-    assert len({id(frame) for frame in frames}) == 2
+        for ear in ears:
+            assert types(await ear.hear()) == ["welcome", "snapshot"]
+    # The one under way, and one for all who came meanwhile.
+    assert [read for read in rig.journal.reads if read == "snapshot"] == ["snapshot", "snapshot"]
 
 
 async def test_one_who_gives_up_waiting_for_a_snapshot_does_not_take_it_from_the_others(
     rig: Rig, autojump_clock: MockClock
 ) -> None:
     rig.journal.gate = trio.Event()
-    served: list[int] = []
-
-    async def listen(name: int, patience_s: float) -> None:
-        with trio.move_on_after(patience_s), rig.listening(Subscription(snapshot=True)) as ear:
-            await ear.listener.next_batch(1000)
-            if await ear.listener.next_batch(1000):
-                served.append(name)
-
-    async with trio.open_nursery() as nursery:
-        for name, patience_s in enumerate((1, 1, 100, 100)):
-            nursery.start_soon(listen, name, patience_s)
+    with ExitStack() as leaving, ExitStack() as staying:
+        for _ in range(2):
+            leaving.enter_context(rig.listening(Subscription(snapshot=True)))
             await wait_all_tasks_blocked()
-        await trio.sleep(2)
+        ears = [staying.enter_context(rig.listening(Subscription(snapshot=True))) for _ in range(2)]
+        await wait_all_tasks_blocked()
+        leaving.close()
         rig.journal.gate.set()
-    assert served == [2, 3]
+        for ear in ears:
+            assert types(await ear.hear()) == ["welcome", "snapshot"]
 
 
 # --- a new filter in mid-replay
@@ -334,33 +342,26 @@ async def test_a_new_filter_during_replay_holds_after_the_page_that_is_queued(
     rig: Rig, autojump_clock: MockClock
 ) -> None:
     rig.happen(*["a", "b"] * 150)
-    with rig.listening(Subscription(after=0, filter=Filter(frozenset({"a"})))) as ear:
-        await ear.listener.next_batch(1)
-        heard_a = await ear.listener.next_batch(1)
-        assert heard_a is not None
+    with rig.listening(Subscription(after=0, filter=Filter(frozenset({"a"}))), room=1000) as ear:
+        await wait_all_tasks_blocked()
         ear.listener.subscribe(Filter(frozenset({"b"})))
+        ear.pipe.make_room(None)
         heard = await ear.hear()
-    answer = heard[0]
-    assert answer["type"] == "subscribed"
-    assert len(heard_a) == 100
-    last = answer["last_event_id"]
-    assert [message["id"] for message in heard[1:]] == [id_ for id_ in range(last + 1, 301) if id_ % 2 == 0]
+    where = types(heard).index("subscribed")
+    assert len(heard[1:where]) == 100
+    assert {message["session_id"] for message in heard[1:where]} == {"a"}
+    last = heard[where]["last_event_id"]
+    assert [message["id"] for message in heard[where + 1 :]] == [id_ for id_ in range(last + 1, 301) if id_ % 2 == 0]
 
 
 async def test_a_page_read_under_the_old_filter_is_thrown_away(rig: Rig, autojump_clock: MockClock) -> None:
     rig.happen("a", "b", "a", "b")
     rig.journal.gate = trio.Event()
-    heard: list[dict[str, object]] = []
     with rig.listening(Subscription(after=0, filter=Filter(frozenset({"a"})))) as ear:
-
-        async def read() -> None:
-            heard.extend(await ear.hear())
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            await wait_all_tasks_blocked()
-            ear.listener.subscribe(Filter(frozenset({"b"})))
-            rig.journal.gate.set()
+        await wait_all_tasks_blocked()
+        ear.listener.subscribe(Filter(frozenset({"b"})))
+        rig.journal.gate.set()
+        heard = await ear.hear()
     assert heard[1] == {"type": "subscribed", "last_event_id": 0}
     assert [message["id"] for message in heard[2:]] == [2, 4]
 
@@ -368,16 +369,10 @@ async def test_a_page_read_under_the_old_filter_is_thrown_away(rig: Rig, autojum
 async def test_a_snapshot_read_under_the_old_filter_is_read_again(rig: Rig, autojump_clock: MockClock) -> None:
     rig.journal.sessions_now = [make_session("a"), make_session("b")]
     rig.journal.gate = trio.Event()
-    heard: list[dict[str, list[dict[str, object]]]] = []
     with rig.listening(Subscription(snapshot=True, filter=Filter(frozenset({"a"})))) as ear:
-
-        async def read() -> None:
-            heard.extend(await ear.hear())
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            await wait_all_tasks_blocked()
-            ear.listener.subscribe(Filter(frozenset({"b"})))
-            rig.journal.gate.set()
+        await wait_all_tasks_blocked()
+        ear.listener.subscribe(Filter(frozenset({"b"})))
+        rig.journal.gate.set()
+        heard = await ear.hear()
     assert types(heard) == ["welcome", "subscribed", "snapshot"]
     assert [shown["session_id"] for shown in heard[2]["sessions"]] == ["b"]

@@ -2,80 +2,115 @@
 
 from __future__ import annotations
 
-import trio
-from trio.testing import MockClock
+from contextlib import ExitStack
 
-from fakes_hub import Rig, messages
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from fakes_hub import Rig
 from transport_trio.events import EventType
-from transport_trio.hub import Conversation, Filter, Heartbeat, Subscription
-from transport_trio.wire.socket import Close
+from transport_trio.hub import Conversation, Filter, Subscription
+from transport_trio.wire.socket import Close, ping_frame
 
 PING = '{"type":"ping"}'
 
 
 async def test_pings_come_every_heartbeat_and_silence_of_three_ends_it(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
-        heartbeat = Heartbeat(ear.listener, 30)
         began = trio.current_time()
-        heard: list[tuple[float, str]] = []
-        while (batch := await ear.listener.next_batch(heartbeat.due_at(began))) is not None:
-            heard += [(trio.current_time() - began, message["type"]) for message in messages(b"".join(batch))]
-            heartbeat.beat(began)
-    assert heard == [(0, "welcome"), (30, "ping"), (60, "ping")]
-    assert ear.listener.closed_for is Close.SILENT
-    assert trio.current_time() - began == 90
+        heard: list[tuple[float, object]] = []
+        while ear.listener.is_open:
+            await trio.sleep(0.5)  # the turns of the heart
+            heard += [(trio.current_time() - began, one.get("type") or one["close"]) for one in await ear.hear()]
+    # The first is early by a sixtieth at most.
+    assert [what for _, what in heard] == ["welcome", "ping", "ping", 4408]
+    assert [at for at, _ in heard] == pytest.approx([0.5, 30, 60, 90], abs=0.5)
+
+
+async def test_each_listener_has_its_own_turn(rig: Rig, autojump_clock: MockClock) -> None:
+    """Ten thousand pings at the same moment would be a stall."""
+    with ExitStack() as stack:
+        ears = []
+        for _ in range(60):
+            ears.append(stack.enter_context(rig.listening()))
+            await trio.sleep(0.5)
+        began = trio.current_time()
+        pinged_at: list[list[float]] = [[] for _ in ears]
+        for _ in range(118):
+            await trio.sleep(0.25)
+            for at, ear in zip(pinged_at, ears, strict=True):
+                ear.listener.heard_at = trio.current_time()
+                at += [trio.current_time() - began for one in await ear.hear() if one["type"] == "ping"]
+        assert all(len(at) == 1 for at in pinged_at)
+        assert len({round(at[0], 1) for at in pinged_at}) > 40
 
 
 async def test_whatever_is_heard_starts_the_three_heartbeats_anew(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening() as ear:
-        began = trio.current_time()
-        heartbeat = Heartbeat(ear.listener, 30)
-        while (due_at := heartbeat.due_at(began + 50)) < began + 140:
-            await trio.sleep_until(due_at)
-            heartbeat.beat(began + 50)
-            assert ear.listener.closed_for is None
-        assert due_at == began + 140
-        await trio.sleep_until(due_at)
-        heartbeat.beat(began + 50)
+        await trio.sleep(50)
+        ear.listener.heard_at = trio.current_time()
+        await trio.sleep(88)
+        assert ear.listener.is_open
+        await trio.sleep(32)
         assert ear.listener.closed_for is Close.SILENT
 
 
-async def test_a_standstill_of_ours_is_not_the_listeners_silence(rig: Rig, autojump_clock: MockClock) -> None:
+async def test_who_has_said_something_that_we_have_not_read_is_not_silent(rig: Rig, autojump_clock: MockClock) -> None:
+    """A service that has no time to read must not hold its own haste against others."""
+    with rig.listening() as ear:
+        ear.pipe.has_unread = True
+        await trio.sleep(200)
+        assert ear.listener.is_open
+        ear.pipe.has_unread = False
+        await trio.sleep(30)
+        assert ear.listener.closed_for is Close.SILENT
+
+
+async def test_a_standstill_of_ours_is_not_the_listeners_silence(rig: Rig, mock_clock: MockClock) -> None:
     """After SIGSTOP, or an hour of swapping, every pong is there but none has been read yet."""
     with rig.listening() as ear:
-        heartbeat = Heartbeat(ear.listener, 30)
-        began = trio.current_time()
-        await trio.sleep(3600)
-        heartbeat.beat(heard_at=began)
-        assert ear.listener.closed_for is None
-        while ear.listener.closed_for is None:
-            await trio.sleep_until(heartbeat.due_at(began))
-            heartbeat.beat(heard_at=began)
-        assert trio.current_time() == began + 3690
+        await wait_all_tasks_blocked()
+        mock_clock.jump(3600)
+        await wait_all_tasks_blocked()
+        assert ear.listener.is_open
+        mock_clock.autojump_threshold = 0
+        await trio.sleep(80)
+        assert ear.listener.is_open
+        await trio.sleep(45)  # three heartbeats, and what it takes until its turn
+        assert ear.listener.closed_for is Close.SILENT
 
 
-async def test_beats_that_were_missed_are_not_made_up_for(rig: Rig, autojump_clock: MockClock) -> None:
-    """A write that took minutes leaves one ping, not a burst."""
+async def test_beats_that_were_missed_are_not_made_up_for(rig: Rig, mock_clock: MockClock) -> None:
+    """A standstill leaves one ping at most, not a burst."""
     with rig.listening() as ear:
-        heartbeat = Heartbeat(ear.listener, 30)
         await ear.hear()
-        await trio.sleep(200)
-        now = trio.current_time()
-        heartbeat.beat(heard_at=now)
-        heartbeat.beat(heard_at=now)
-        assert [message["type"] for message in await ear.hear()] == ["ping"]
-        assert heartbeat.due_at(heard_at=now) == now + 30
+        mock_clock.jump(200)
+        await wait_all_tasks_blocked()
+        mock_clock.autojump_threshold = 0
+        await trio.sleep(29)
+        assert [message["type"] for message in await ear.hear()] in ([], ["ping"])
 
 
 async def test_a_ping_tells_a_filtered_listener_where_to_resume(rig: Rig, autojump_clock: MockClock) -> None:
     with rig.listening(Subscription(filter=Filter(frozenset({"b"})))) as ear:
-        heartbeat = Heartbeat(ear.listener, 30)
         await ear.hear()
         rig.happen("a", "b", "a")
-        await trio.sleep(30)
-        heartbeat.beat(trio.current_time())
+        await trio.sleep(31)
         event, ping = await ear.hear()
         assert (event["id"], ping["last_event_id"]) == (2, 3)
+
+
+async def test_a_ping_in_the_middle_of_a_broadcast_comes_after_what_it_speaks_of(
+    rig: Rig, autojump_clock: MockClock
+) -> None:
+    with rig.listening() as ear:
+        await ear.hear()
+        rig.happen("a")
+        ear.listener.reply_frame(ping_frame(ear.listener.settle()))
+        rig.happen("a")
+        heard = await ear.hear()
+        assert [message.get("id", message.get("last_event_id")) for message in heard] == [1, 1, 2]
 
 
 async def test_the_limit_of_messages_holds_for_ten_seconds_at_a_time(rig: Rig, autojump_clock: MockClock) -> None:
@@ -92,6 +127,7 @@ async def test_the_limit_of_messages_holds_for_ten_seconds_at_a_time(rig: Rig, a
         # The fourth is not answered, and neither is anything after it.
         conversation.hear(PING)
         answers = [message.get("type", message.get("close")) for message in await ear.hear()]
+    answers = [answer for answer in answers if answer != "ping"]  # the heart's
     assert answers == ["welcome"] + ["pong"] * 15 + [4429]
 
 

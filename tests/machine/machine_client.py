@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import trio
 
-from fakes_hub import messages
-from transport_trio.hub import Filter, Heartbeat, Hub, Listener, Subscription
+from fakes_hub import Ear, Pipe
+from transport_trio.hub import Filter, Hub, Listener, Subscription
 
 
 @attrs.define
@@ -40,8 +40,8 @@ class Client:
         self.gaps: list[dict[str, Any]] = []
         self.wish = wish
         self.listener: Listener | None = None
-        self.reading = trio.Event()
-        self.reading.set()
+        self.reading = True
+        self._pipe = Pipe()
         self._filter = wish.filter  # as far as it was told to hold
         self._asked: deque[Filter] = deque()  # and not answered yet
         self._parts: list[dict[str, Any]] = []
@@ -61,39 +61,40 @@ class Client:
 
     def toggle(self) -> None:
         """Stop reading, or read on."""
-        if self.reading.is_set():
-            self.reading = trio.Event()
-        else:
-            self.reading.set()
+        self.reading = not self.reading
+        self._pipe.make_room(None if self.reading else 0)
 
     async def run(self, hub: Hub) -> None:
         """Listen until hung up or closed."""
-        with trio.CancelScope() as self._scope, hub.listen(self.wish) as listener:
-            self.listener = listener
-            listener.on_close = self._closed
-            heartbeat = Heartbeat(listener, 30)
+        self._pipe = Pipe(None if self.reading else 0)
+        with trio.CancelScope() as self._scope:
+            ear = Ear(hub.join(self.wish, lambda _: self._pipe), self._pipe)
+            self.listener = ear.listener
             self._filter = self.wish.filter
             self._asked.clear()
             self._parts.clear()
-            while True:
-                await self.reading.wait()
-                now = trio.current_time()
-                batch = await listener.next_batch(heartbeat.due_at(now))
-                if batch is None or self.listener is not listener:
-                    break
-                for message in messages(b"".join(batch)):
-                    self._note(message)
-                heartbeat.beat(trio.current_time())
-        if self.listener is listener:
+            try:
+                await self._hear(ear)
+            finally:
+                ear.pipe.cut()
+                hub.leave(ear.listener)
+        if self.listener is ear.listener:
             self.listener = None
 
-    def _closed(self) -> None:
-        """Whoever reads hears the rest; whoever does not is cut off, as the web does after a while."""
-        if not self.reading.is_set():
-            self.hang_up()
+    async def _hear(self, ear: Ear) -> None:
+        """Note what comes, until all of it has come; who reads nothing is cut off, as the web does after a while."""
+        while True:
+            await ear.pipe.wait_news()
+            for message in ear.take():
+                self._note(message)
+            ear.listener.heard_at = trio.current_time()
+            if ear.pipe.is_closing and (not self.reading or ear.listener.outbox is None):
+                break
 
     def _note(self, message: dict[str, Any]) -> None:
-        match message["type"]:
+        match message.get("type"):
+            case None:
+                pass  # a close frame
             case "welcome":
                 if self.wish.after is not None:
                     self._begin(self.wish.after, message["epoch"])

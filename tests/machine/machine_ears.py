@@ -17,7 +17,7 @@ def check_client(client: Client, log: Log) -> None:
     for seen in client.snapshots:
         _check_snapshot(seen, log)
     client.snapshots.clear()
-    up_to_date = client.listener is not None and client.reading.is_set()
+    up_to_date = client.listener is not None and client.reading
     for stretch in client.stretches:
         last = stretch is client.stretches[-1]
         _check_stretch(stretch, log, complete=not last or up_to_date)

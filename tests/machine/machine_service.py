@@ -16,7 +16,7 @@ from fakes_bus import FakeBus
 from fakes_connector import OneConnector, trio_time
 from transport_trio.bus import READER, Relay
 from transport_trio.concurrency import SystemClock
-from transport_trio.hub import Hub
+from transport_trio.hub import Hub, open_hub
 from transport_trio.journal import SqliteJournal, open_journal
 from transport_trio.metrics import Metrics
 from transport_trio.sessions import SessionService, open_sessions
@@ -61,7 +61,7 @@ async def open_service(folder: Path, provider: Provider, bus: FakeBus) -> AsyncI
                 tidy_every_s=60.0,
             )
         )
-        hub = Hub(journal, metrics, SETTINGS)
+        hub = await stack.enter_async_context(open_hub(journal, metrics, SETTINGS))
         journal.on_commit(hub.tell)
         relay = await stack.enter_async_context(_relaying(journal, hub, bus, metrics))
         deps = Deps(

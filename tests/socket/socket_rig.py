@@ -12,12 +12,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from quart_trio import QuartTrio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from fakes_hub import Rig
+from fakes_hub import Rig, open_rig
 from transport_trio.concurrency import SystemClock
-from transport_trio.web import KeyRing, WebDeps, create_app, serve
+from transport_trio.web import KeyRing, WebDeps, serve
 
 TEST_S = 30  # bounds every test with sockets; none comes near it
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
@@ -46,9 +45,9 @@ class Served(Rig):
             await trio.sleep(0.005)
 
 
-def _app(rig: Rig) -> QuartTrio:
-    """The service's own app; the use-cases behind its other routes are not asked for anything here."""
-    deps = WebDeps(
+def _deps(rig: Rig) -> WebDeps:
+    """The use-cases behind the other routes are not asked for anything here."""
+    return WebDeps(
         settings=rig.settings,
         service=None,  # type: ignore[arg-type]
         journal=rig.journal,
@@ -60,20 +59,18 @@ def _app(rig: Rig) -> QuartTrio:
         started_at=trio.current_time(),
         stopping=lambda: False,
     )
-    return create_app(deps)
 
 
 @asynccontextmanager
 async def serving(journal: Any = None, **settings: Any) -> AsyncIterator[Served]:
     """A served hub; when the block ends it is stopped, and nothing of it may be left."""
-    rig = Served(journal, port=0, **settings)
     stop, stopped = trio.Event(), trio.Event()
     with trio.fail_after(TEST_S):
-        async with trio.open_nursery() as nursery:
+        async with open_rig(journal, kind=Served, port=0, **settings) as rig, trio.open_nursery() as nursery:
             tasks_before = trio.lowlevel.current_statistics().tasks_living
 
             async def run(*, task_status: trio.TaskStatus[str]) -> None:
-                await serve(_app(rig), rig.settings, metrics=rig.metrics, stop=stop, task_status=task_status)
+                await serve(_deps(rig), stop=stop, task_status=task_status)
                 stopped.set()
 
             url = await nursery.start(run)
@@ -82,7 +79,7 @@ async def serving(journal: Any = None, **settings: Any) -> AsyncIterator[Served]
             await rig.until_listeners(0)
             stop.set()
             await stopped.wait()
-        assert trio.lowlevel.current_statistics().tasks_living <= tasks_before
+            assert trio.lowlevel.current_statistics().tasks_living <= tasks_before
 
 
 @asynccontextmanager

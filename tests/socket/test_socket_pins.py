@@ -1,21 +1,16 @@
-"""What web/wsstream.py relies on in Hypercorn and wsproto, and they promise none of it: read a version, then pin it."""
+"""What web/entrance.py and web/messages.py rely on in Hypercorn and wsproto, who promise none of it: read, then pin."""
 
 from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
 
-import hypercorn.protocol.h11
 import pytest
-from hypercorn.protocol.events import Request
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import Handshake, WSStream
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.protocol.ws_stream import Handshake
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection
-from wsproto.utilities import LocalProtocolError
-
-from transport_trio.web import wsstream
+from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 
 def test_the_versions_are_those_that_were_read() -> None:
@@ -23,30 +18,35 @@ def test_the_versions_are_those_that_were_read() -> None:
     assert version("wsproto").startswith("1.")
 
 
-def test_hypercorn_makes_its_streams_by_the_name_that_we_replace() -> None:
-    assert "WSStream(" in inspect.getsource(H11Protocol._create_stream)
-    wsstream.install()
-    assert hypercorn.protocol.h11.WSStream is wsstream.ListenerStream  # type: ignore[comparison-overlap]
+def test_hypercorn_finds_a_request_in_the_task_that_reads_and_lets_exceptions_through() -> None:
+    """So that whoever sees an upgrade has the socket to itself, and can leave with it."""
+    handled = inspect.getsource(H11Protocol._handle_events)
+    assert "await self._create_stream(event)" in handled
+    assert "except h11.RemoteProtocolError" in handled
+    assert handled.count("except") == 1
+    assert handled.index("Updated(idle=False)") < handled.index("_create_stream")
 
 
-def test_the_attributes_are_there() -> None:
-    made = inspect.getsource(WSStream.__init__)
-    for attribute in ("app_put", "closed", "send", "stream_id"):
-        assert f"self.{attribute}" in made, attribute
-    for method in ("handle", "app_send", "_handle_events", "_send_wsproto_event", "_send_error_response"):
-        assert inspect.iscoroutinefunction(getattr(WSStream, method)), method
-    assert "self.connection = self.handshake.accept(" in inspect.getsource(WSStream._accept)
-    assert "self.accepted = True" in inspect.getsource(Handshake.accept)
-    assert {"headers", "state"} <= set(Request.__dataclass_fields__)
-    for attribute in ("send_lock", "stream"):
-        assert f"self.{attribute}" in inspect.getsource(TCPServer.__init__), attribute
-    # How we find our connection: stream.send is the protocol's, whose send is the connection's.
-    assert "self.stream_send" in inspect.getsource(H11Protocol._create_stream)
-    assert "self.send = send" in inspect.getsource(H11Protocol.__init__)
+def test_a_handshake_is_read_from_headers() -> None:
+    headers = [
+        (b"connection", b"keep-alive, Upgrade"),
+        (b"upgrade", b"WebSocket"),
+        (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-protocol", b"transport.v1, other"),
+    ]
+    handshake = Handshake(headers, "1.1")
+    assert handshake.is_valid()
+    assert handshake.connection_tokens == ["keep-alive", "Upgrade"]
+    assert handshake.subprotocols == ["transport.v1", "other"]
+    assert not Handshake(headers, "1.0").is_valid()
+    assert not Handshake(headers[:2] + headers[3:], "1.1").is_valid()
+    # The example of RFC 6455, 1.3.
+    assert handshake.key is not None
+    assert generate_accept_token(handshake.key) == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 def test_wsproto_sends_one_close_frame_and_refuses_a_second() -> None:
-    """Quart and Hypercorn close what our handler has left, after its own close frame."""
     connection = Connection(ConnectionType.SERVER)
     assert connection.send(CloseConnection(code=4008, reason="slow"))[:2] == b"\x88\x06"
     assert connection.state is ConnectionState.LOCAL_CLOSING

@@ -11,9 +11,9 @@ import trio
 from socket_rig import CLOSE, PING, PONG, TEXT, Peer, Served, client_frame, peer, serving
 from trio.testing import wait_all_tasks_blocked
 
-from transport_trio.web.connection import Connection
-from transport_trio.web.socket import CLOSE_S
-from transport_trio.web.wsstream import ends_with_close
+from transport_trio.web.messages import ends_with_close
+from transport_trio.web.peer import CLOSE_S
+from transport_trio.web.sockets import has_unread
 
 EVENT_BYTES = 60_000
 
@@ -147,16 +147,13 @@ def test_a_close_frame_is_found_at_the_end(reason: bytes, ends: bool) -> None:
     assert not ends_with_close(b"")
 
 
-async def test_who_has_said_something_that_we_have_not_read_is_not_silent() -> None:
-    """A service that has no time to read must not hold its own haste against others."""
+def test_what_lies_unread_is_seen_without_reading_it() -> None:
     left, right = socket.socketpair()
     with left, right:
-        connection = Connection.__new__(Connection)
-        connection._socket = trio.socket.from_stdlib_socket(left)
-        assert not connection.has_unread
+        assert not has_unread(left)
         right.send(b"x")
-        assert connection.has_unread
+        assert has_unread(left)
         left.recv(1)
-        assert not connection.has_unread
-        connection._socket.close()
-        assert not connection.has_unread
+        assert not has_unread(left)
+        left.close()
+        assert not has_unread(left)

@@ -11,7 +11,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from socket_rig import Served, peer, serving
+from socket_rig import Peer, Served, peer, serving
 
 from transport_trio.errors import InvalidRequest
 from transport_trio.hub import Subscription
@@ -313,3 +313,88 @@ async def test_a_stop_at_any_moment_of_an_upgrade_is_a_503_or_a_1001() -> None:
             assert status in {101, 503}
             if status == 101:
                 assert await it.close_code() == 1001
+
+
+async def plain_get(it: Peer, path: str = "/health") -> int:
+    await it.stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return await whole_answer(it)
+
+
+async def whole_answer(it: Peer) -> int:
+    status = await it.answer()
+    length = next(int(line.split(":")[1]) for line in it.head.lower().splitlines() if line.startswith("content-length"))
+    while len(it.buffer) < length:
+        it.buffer += await it.stream.receive_some()
+    it.buffer = it.buffer[length:]
+    return status
+
+
+async def test_an_upgrade_may_be_any_request_of_its_connection() -> None:
+    """Reverse proxies reuse the connections that they keep."""
+    async with serving() as rig, peer(rig, upgrade=False) as it:
+        for _ in range(3):
+            assert await plain_get(it) == 200
+        assert await it.upgrade() == 101
+        assert (await it.receive_json())["type"] == "welcome"
+        rig.happen("a")
+        assert (await it.receive_json())["id"] == 1
+        assert rig.metrics.registry.get_sample_value("transport_connections") == 1
+
+
+async def test_an_upgrade_right_behind_a_request_waits_for_its_answer() -> None:
+    async with serving() as rig, peer(rig, upgrade=False) as it:
+        await it.stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await it.ask()
+        assert await whole_answer(it) == 200
+        assert await it.answer() == 101
+        assert (await it.receive_json())["type"] == "welcome"
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "is_bare"),
+    [
+        (["Content-Length: 0"], 101, False),
+        (["Content-Length: 5"], 400, True),
+        (["Transfer-Encoding: chunked"], 400, True),
+        (["Content-Length: 5", "Transfer-Encoding: chunked"], 400, False),
+    ],
+)
+async def test_an_upgrade_has_no_body(lines: list[str], status: int, is_bare: bool) -> None:
+    async with serving() as rig, peer(rig, upgrade=False) as it:
+        assert await it.upgrade("/ws", lines) == status
+        if status == 400:
+            assert (await it.rest() == b"") is is_bare
+            refused = rig.metrics.registry.get_sample_value("transport_http_refused_total", {"reason": "upgrade"})
+            assert refused == (1 if is_bare else None)
+
+
+async def test_the_target_may_have_any_form() -> None:
+    async with serving() as rig:
+        for target in ("http://localhost/ws?after=0", "/%77s", "/ws?"):
+            assert await ask(rig, target) == (101, None)
+
+
+async def test_who_is_refused_is_sent_away() -> None:
+    """What may follow, in the belief that this is a WebSocket by now, is no request."""
+    async with serving() as rig, peer(rig, upgrade=False) as it:
+        assert await it.upgrade("/ws?nonsense=1") == 400
+        assert "connection: close" in it.head.lower()
+        await it.rest()
+
+
+async def test_a_listener_is_counted_and_logged_as_a_request_when_it_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    def counted(status: str) -> float | None:
+        labels = {"method": "GET", "route": "/ws", "status": status}
+        return rig.metrics.registry.get_sample_value("transport_http_requests_total", labels)
+
+    async with serving(access_log=True) as rig:
+        async with peer(rig, "types=session_ended"):
+            assert counted("101") is None
+        await rig.until_listeners(0)
+        await ask(rig, "/ws?nonsense=1")
+        assert (counted("101"), counted("400")) == (1, 1)
+    lines = [vars(record) for record in caplog.records if record.message == "request"]
+    assert [(line["path"], line["status"]) for line in lines] == [("/ws", 101), ("/ws", 400)]
+    assert lines[0]["client"] == "127.0.0.1"

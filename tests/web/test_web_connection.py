@@ -149,12 +149,14 @@ async def test_strange_targets_are_404(site: Site, target: bytes) -> None:
     assert b'"code":"not_found"' in answer
 
 
-@pytest.mark.parametrize("path", ["/health", "/nothing", "/sessions"])
-async def test_an_upgrade_elsewhere_is_404(site: Site, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "route"), [("/health", "/health"), ("/nothing", "unknown"), ("/sessions", "/sessions")]
+)
+async def test_an_upgrade_elsewhere_is_404(site: Site, path: str, route: str) -> None:
     answer = await site.raw(f"GET {path} HTTP/1.1\r\n".encode() + UPGRADE)
     assert answer.startswith(b"HTTP/1.1 404 ")
-    assert b"application/problem+json" in answer
-    assert site.count("transport_http_requests_total", method="GET", route="unknown", status="404") == 1
+    assert b"there is no WebSocket at this path" in answer
+    assert site.count("transport_http_requests_total", method="GET", route=route, status="404") == 1
 
 
 async def test_an_upgrade_elsewhere_wants_the_key_first() -> None:
@@ -190,6 +192,9 @@ class Counted:
         self.waiting.append(begins)
 
 
+NOBODY_LISTENS: Any = None  # in these tests no upgrade is asked for
+
+
 @asynccontextmanager
 async def connected(
     answer: Callable[..., Awaitable[None]],
@@ -207,7 +212,8 @@ async def connected(
 
     async def handle(stream: trio.SocketStream) -> None:
         patience = Patience(stall_s=stall_s, head_s=head_s)
-        await Connection(ASGIWrapper(answer), config, WorkerContext(None), stream, guard or Counted(), patience).run()
+        app, context = ASGIWrapper(answer), WorkerContext(None)
+        await Connection(app, config, context, stream, guard or Counted(), NOBODY_LISTENS, patience).run()
         done.set()
 
     with trio.fail_after(TEST_S):
@@ -332,7 +338,7 @@ async def test_a_failure_of_the_connection_itself_is_contained(
     done = trio.Event()
 
     async def handle(stream: trio.SocketStream) -> None:
-        await Broken(ASGIWrapper(hello), Config(), WorkerContext(None), stream, Counted()).run()
+        await Broken(ASGIWrapper(hello), Config(), WorkerContext(None), stream, Counted(), NOBODY_LISTENS).run()
         done.set()
 
     with trio.fail_after(TEST_S):

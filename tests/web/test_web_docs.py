@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from web_rig import app_of, site_with
+from web_rig import deps_of, site_with
 
 from transport_trio.errors import ListenersFull
 from transport_trio.events import EventType
 from transport_trio.metrics import Metrics
 from transport_trio.models import EndReason, SessionStatus
 from transport_trio.settings import Settings, describe
-from transport_trio.web import problems
+from transport_trio.web import create_app, problems
 from transport_trio.web.problems import STATUS
 from transport_trio.wire.requests import create_body, session_request
 from transport_trio.wire.socket import Close
@@ -42,7 +42,8 @@ def examples() -> list[Any]:
 
 async def test_the_routes_are_the_ones_of_the_app() -> None:
     told = {call for row in table("Call") for call in names(row[0])}
-    app = app_of(site_with())
+    async with site_with() as site:
+        app = create_app(deps_of(site))
     served = set()
     for rule in app.url_map.iter_rules():
         path = re.sub("<session_id>", "{id}", rule.rule)

@@ -7,16 +7,12 @@ import logging
 import attrs
 import pytest
 import trio
-from prometheus_client import CollectorRegistry
 from trio_websocket import open_websocket_url
-from web_rig import GET, MINIMAL, POST, TEST_S, TOKEN, UPGRADE, Site, serving
+from web_rig import GET, MINIMAL, POST, TEST_S, TOKEN, UPGRADE, Site, deps_of, serving
 
 from transport_trio.errors import SettingsError
-from transport_trio.metrics import Metrics
 from transport_trio.settings import Settings
 from transport_trio.web import serve
-
-METRICS = Metrics.create(CollectorRegistry())
 
 # --- the server
 
@@ -114,15 +110,15 @@ async def test_listeners_are_told_of_a_stop() -> None:
 
 
 async def test_a_port_that_is_taken_stops_the_start_in_one_line(site: Site) -> None:
-    settings = Settings(port=site.address[1])
+    deps = attrs.evolve(deps_of(site), settings=Settings(port=site.address[1]))
     with pytest.raises(SettingsError, match=rf"^HOST=127\.0\.0\.1 PORT={site.address[1]}: cannot listen there \(.+\)"):
-        await serve(None, settings, metrics=METRICS, stop=trio.Event())  # type: ignore[arg-type]
+        await serve(deps, stop=trio.Event())
 
 
-async def test_a_host_that_is_none_stops_the_start_in_one_line() -> None:
-    settings = Settings(host="no.such.host.invalid", port=0)
+async def test_a_host_that_is_none_stops_the_start_in_one_line(site: Site) -> None:
+    deps = attrs.evolve(deps_of(site), settings=Settings(host="no.such.host.invalid", port=0))
     with pytest.raises(SettingsError, match=r"^HOST=no\.such\.host\.invalid PORT=0: cannot listen there"):
-        await serve(None, settings, metrics=METRICS, stop=trio.Event())  # type: ignore[arg-type]
+        await serve(deps, stop=trio.Event())
 
 
 async def test_the_url_names_the_port_that_was_bound() -> None:

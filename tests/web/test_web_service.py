@@ -19,12 +19,12 @@ from fakes_connector import FakeConnector
 from transport_trio.concurrency import SystemClock
 from transport_trio.connectors import ConnectorRegistry
 from transport_trio.errors import ProviderThrottled, ProviderTimeout
-from transport_trio.hub import Hub
+from transport_trio.hub import open_hub
 from transport_trio.metrics import Metrics
 from transport_trio.sessions import open_sessions
 from transport_trio.sessions.deps import Deps
 from transport_trio.settings import Settings
-from transport_trio.web import KeyRing, WebDeps, create_app, serve
+from transport_trio.web import KeyRing, WebDeps, serve
 
 KEY = {"Idempotency-Key": "first try"}
 
@@ -44,30 +44,27 @@ async def running() -> AsyncIterator[Real]:
     connector = FakeConnector(now=lambda: datetime.now(UTC))
     connectors = ConnectorRegistry(metrics)
     connectors.register(connector)
-    hub = Hub(journal, metrics, settings)
-    journal.on_commit(hub.tell)
     stop = trio.Event()
     deps = Deps(journal=journal, connectors=connectors, clock=clock, metrics=metrics, settings=settings)
-    async with open_sessions(deps) as service, trio.open_nursery() as nursery:
-        app = create_app(
-            WebDeps(
-                settings=settings,
-                service=service,
-                journal=journal,
-                hub=hub,
-                metrics=metrics,
-                keys=KeyRing(()),
-                clock=clock,
-                checks=lambda: [journal.health(), connector.health()],
-                started_at=trio.current_time(),
-                stopping=stop.is_set,
-            )
+    async with (
+        open_hub(journal, metrics, settings) as hub,
+        open_sessions(deps) as service,
+        trio.open_nursery() as nursery,
+    ):
+        journal.on_commit(hub.tell)
+        web = WebDeps(
+            settings=settings,
+            service=service,
+            journal=journal,
+            hub=hub,
+            metrics=metrics,
+            keys=KeyRing(()),
+            clock=clock,
+            checks=lambda: [journal.health(), connector.health()],
+            started_at=trio.current_time(),
+            stopping=stop.is_set,
         )
-
-        async def run(*, task_status: trio.TaskStatus[str]) -> None:
-            await serve(app, settings, metrics=metrics, stop=stop, task_status=task_status)
-
-        url = await nursery.start(run)
+        url = await nursery.start(partial(serve, web, stop=stop))
         async with httpx.AsyncClient(base_url=url, timeout=TEST_S) as client:
             yield Real(client, journal, connector)
         stop.set()

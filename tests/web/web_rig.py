@@ -11,13 +11,12 @@ import attrs
 import httpx
 import trio
 from prometheus_client import CollectorRegistry
-from quart_trio import QuartTrio
 
 from fakes import MemoryJournal
 from transport_trio.concurrency import SystemClock
 from transport_trio.errors import SessionNotFound, UnknownProvider
 from transport_trio.events import Event, SessionEnded
-from transport_trio.hub import Hub
+from transport_trio.hub import Hub, open_hub
 from transport_trio.metrics import Metrics
 from transport_trio.models import (
     Check,
@@ -35,7 +34,7 @@ from transport_trio.models import (
 from transport_trio.ports import Change, SessionPage, SessionQuery
 from transport_trio.sessions import Created, IdempotencyKey
 from transport_trio.settings import Settings
-from transport_trio.web import KeyRing, WebDeps, create_app, serve
+from transport_trio.web import KeyRing, WebDeps, serve
 
 NOW = datetime(2026, 1, 1, 11, tzinfo=UTC)
 TEST_S = 20  # bounds every test with sockets; none comes near it
@@ -206,48 +205,46 @@ async def created(site: Site) -> str:
     return session_id
 
 
-def site_with(**changes: Any) -> Site:
+@asynccontextmanager
+async def site_with(**changes: Any) -> AsyncIterator[Site]:
     """A site that is not running yet; `changes` are settings."""
     settings = Settings(**({"port": 0, "drain_s": 2.0} | changes))
     metrics = Metrics.create(CollectorRegistry())
     journal = MemoryJournal()
-    return Site(
-        settings=settings,
-        service=FakeService(),
-        journal=journal,
-        hub=Hub(journal, metrics, settings),
-        metrics=metrics,
-        checks=[Check("journal", CheckStatus.OK), Check("bus", CheckStatus.OFF)],
-    )
-
-
-def app_of(site: Site) -> QuartTrio:
-    """Its application; made inside `trio.run`, for the clock."""
-    return create_app(
-        WebDeps(
-            settings=site.settings,
-            service=site.service,  # type: ignore[arg-type] # it is scripted
-            journal=site.journal,
-            hub=site.hub,
-            metrics=site.metrics,
-            keys=KeyRing(site.settings.api_keys),
-            clock=SystemClock(),
-            checks=lambda: site.checks,
-            started_at=trio.current_time(),
-            stopping=lambda: site.stopping,
+    async with open_hub(journal, metrics, settings) as hub:
+        yield Site(
+            settings=settings,
+            service=FakeService(),
+            journal=journal,
+            hub=hub,
+            metrics=metrics,
+            checks=[Check("journal", CheckStatus.OK), Check("bus", CheckStatus.OFF)],
         )
+
+
+def deps_of(site: Site) -> WebDeps:
+    return WebDeps(
+        settings=site.settings,
+        service=site.service,  # type: ignore[arg-type] # it is scripted
+        journal=site.journal,
+        hub=site.hub,
+        metrics=site.metrics,
+        keys=KeyRing(site.settings.api_keys),
+        clock=SystemClock(),
+        checks=lambda: site.checks,
+        started_at=trio.current_time(),
+        stopping=lambda: site.stopping,
     )
 
 
 @asynccontextmanager
 async def serving(**changes: Any) -> AsyncIterator[Site]:
-    site = site_with(**changes)
+    async with site_with(**changes) as site, trio.open_nursery() as nursery:
 
-    async def run(*, task_status: trio.TaskStatus[str]) -> None:
-        await serve(app_of(site), site.settings, metrics=site.metrics, stop=site.stop, task_status=task_status)
-        site.stopped.set()
+        async def run(*, task_status: trio.TaskStatus[str]) -> None:
+            await serve(deps_of(site), stop=site.stop, task_status=task_status)
+            site.stopped.set()
 
-    async with trio.open_nursery() as nursery:
         site.url = await nursery.start(run)
         async with httpx.AsyncClient(base_url=site.url, timeout=TEST_S) as site.client:
             yield site

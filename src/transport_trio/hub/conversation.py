@@ -17,6 +17,16 @@ WINDOW_S = 10.0
 class Conversation:
     """One listener's messages. Synchronous: an answer is queued before the next message is looked at."""
 
+    __slots__ = (
+        "_faults_left",
+        "_listener",
+        "_messages",
+        "_messages_max",
+        "_pongs",
+        "_pongs_free",
+        "_window_ends",
+    )
+
     def __init__(self, listener: Listener, *, messages_max: int, faults_max: int, heartbeat_s: float) -> None:
         self._listener = listener
         self._messages_max = messages_max

@@ -1,4 +1,4 @@
-"""Feeds the journal's past to listeners, a page at a time and only when they have sent the page before."""
+"""Feeds the journal's past to listeners, a page at a time and only when they have taken the page before."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import trio
 
 from transport_trio.errors import HistoryGone, StorageUnavailable
 from transport_trio.hub.listener import Listener, Phase
+from transport_trio.hub.pages import Pages
 from transport_trio.hub.snapshots import Snapshots
 from transport_trio.ports import EventQuery, Journal
 
@@ -19,11 +20,11 @@ RETRY_S = 1.0
 
 class History:
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+        self._pages = Pages(journal)
         self._snapshots = Snapshots(journal)
         self._failing = False
 
-    async def load(self, listener: Listener, until: float) -> None:
+    async def load(self, listener: Listener) -> None:
         """Load the listener's next page or snapshot; if the journal cannot be read, return after a short rest."""
         asked = listener.filter
         try:
@@ -32,7 +33,7 @@ class History:
                 if listener.filter is asked:  # else the new filter wants a snapshot of its own
                     listener.take_snapshot(snapshot)
             else:
-                page = await self._journal.events(
+                page = await self._pages.read(
                     EventQuery(
                         after=listener.cursor,
                         epoch=listener.epoch,
@@ -49,6 +50,6 @@ class History:
             if not self._failing:
                 log.warning("replay waits for the journal", extra={"error": str(exc)})
             self._failing = True
-            await listener.rest(min(until, trio.current_time() + RETRY_S))
+            await trio.sleep(RETRY_S)
             return
         self._failing = False

@@ -15,13 +15,12 @@ Held to Hypercorn 0.18; tests/web/test_web_connection.py names what this relies 
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import re
 import socket
-import struct
-import termios
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -36,12 +35,15 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from transport_trio.web.refusals import OF_STATUS, Refused
+from transport_trio.errors import TransportError
+from transport_trio.web.entrance import Entrance, Upgrade
+from transport_trio.web.peer import Peer
+from transport_trio.web.refusals import OF_STATUS, REFUSAL, Refused
+from transport_trio.web.sockets import has_unread, reset_on_close
 
 log = logging.getLogger(__name__)
 
 PIECE_BYTES = 64 * 1024
-NOTHING = struct.pack("i", 0)
 # h11 takes a bare LF for the end of a line, and joins lines that begin with a blank to the line before. Proxies that do
 # neither see other headers than we: the way in for requests hidden in requests (RFC 9112, 2.2 and 5.2, lets us refuse).
 AMBIGUOUS_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
@@ -53,6 +55,9 @@ class Patience:
 
     stall_s: float = 30.0
     head_s: float = 10.0
+
+
+LetIn = Callable[[Upgrade], None]
 
 
 class Guard(Protocol):
@@ -100,34 +105,63 @@ class StrictConnection(h11.Connection):
         return super().next_event()
 
 
-class Http11(H11Protocol):
-    """HTTP/1.0 and 1.1; an offer to speak h2c is ignored, as any server may."""
+class Switched(Exception):
+    """From here on the connection is a listener's, and no longer Hypercorn's."""
 
-    def __init__(self, guard: Guard, *args: Any) -> None:
+
+class Http11(H11Protocol):
+    """HTTP/1.0 and 1.1; an offer to speak h2c is ignored, as any server may. WebSockets are for the entrance."""
+
+    def __init__(self, guard: Guard, let_in: LetIn, *args: Any) -> None:
         super().__init__(*args)
         self.connection = StrictConnection(self.config.h11_max_incomplete_size)
         self._guard = guard
+        self._let_in = let_in
 
     @property
     def has_begun_a_head(self) -> bool:
         return isinstance(self.connection, StrictConnection) and self.connection.has_begun_a_head
 
     async def refuse_slow_head(self) -> None:
-        await self._send_error_response(408)
+        await self._refuse(408, Refused.HEAD_TOO_SLOW)
+
+    async def _refuse(self, status_code: int, reason: Refused) -> None:
+        self._guard.refused(reason)
+        await super()._send_error_response(status_code)
 
     async def _send_error_response(self, status_code: int) -> None:
-        self._guard.refused(OF_STATUS.get(status_code, Refused.NOT_HTTP))
-        await super()._send_error_response(status_code)
+        await self._refuse(status_code, OF_STATUS.get(status_code, Refused.NOT_HTTP))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if request.http_version in {b"1.0", b"1.1"}:
-            await super()._create_stream(request)
-        else:
-            await self._send_error_response(505)
+        if request.http_version not in {b"1.0", b"1.1"}:
+            await self._refuse(505, Refused.NOT_SUPPORTED)
             await self.send(Closed())
+            return
+        self.connection_state.pop(REFUSAL, None)
+        upgrade = Upgrade.asked_for(request)
+        if upgrade is not None:
+            if not upgrade.is_valid or self.connection.trailing_data[0]:  # nothing may come before our answer
+                await self._refuse(400, Refused.UPGRADE)
+                await self.send(Closed())
+                return
+            try:
+                self._let_in(upgrade)
+            except TransportError as refusal:
+                self.connection_state[REFUSAL] = refusal
+            else:
+                raise Switched
+        await super()._create_stream(without_upgrade(request))
+
+
+def without_upgrade(request: h11.Request) -> h11.Request:
+    """The request as one that wants nothing but an answer, so that Hypercorn takes it for no WebSocket."""
+    headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+    if len(headers) == len(request.headers):
+        return request
+    return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
 
 
 class Connection(TCPServer):
@@ -142,10 +176,13 @@ class Connection(TCPServer):
         context: WorkerContext,
         stream: trio.SocketStream,
         guard: Guard,
+        entrance: Entrance,
         patience: Patience = Patience(),
     ) -> None:
         super().__init__(app, config, context, {}, stream)  # type: ignore[arg-type]
         self.guard = guard
+        self.peer: Peer | None = None  # set when the connection has become a listener's
+        self._entrance = entrance
         self._socket = stream.socket
         self._patience = patience
         self._over = False  # nothing comes in any more
@@ -156,7 +193,7 @@ class Connection(TCPServer):
         self._newcomer = context.terminated.is_set()
 
     async def run(self) -> None:
-        """Serve until the connection ends; failures end here."""
+        """Serve until the connection ends, or is a listener's: then `peer` must be run. Failures end here."""
         try:
             await self._serve()
         except* OSError:
@@ -164,8 +201,9 @@ class Connection(TCPServer):
         except* Exception:
             log.exception("connection failed")
         finally:
-            with trio.CancelScope(shield=True):  # neither waits for the peer
-                await self._close()
+            if self.peer is None:
+                with trio.CancelScope(shield=True):  # neither waits for the peer
+                    await self._close()
 
     async def _serve(self) -> None:
         client = parse_socket_addr(self._socket.family, self._socket.getpeername())
@@ -174,6 +212,7 @@ class Connection(TCPServer):
             self._task_group = tasks
             self.protocol = Http11(
                 self.guard,
+                partial(self._let_in, client),
                 self.app,
                 self.config,
                 self.context,
@@ -185,13 +224,25 @@ class Connection(TCPServer):
                 self.protocol_send,
             )
             await self.idle_task.restart(tasks, self._idle_timeout)
-            await self._read_data()
+            with suppress(Switched):
+                await self._read_data()
             self._over = True
             await self.idle_task.stop()
 
+    def _let_in(self, client: tuple[str, int] | None, upgrade: Upgrade) -> None:
+        """Hand the socket over: nobody else uses it, for whoever asks is the task that reads from it."""
+        family, kind, proto = self._socket.family, self._socket.type, self._socket.proto
+
+        def detach() -> socket.socket:
+            sock = socket.socket(family, kind, proto, self._socket.detach())
+            sock.setblocking(False)
+            return sock
+
+        self.peer = self._entrance.let_in(upgrade, detach, client[0] if client else None)
+
     async def _read_data(self) -> None:
         while not self._over:
-            self._takes = self.has_unread
+            self._takes = has_unread(self._socket)
             try:
                 data = bytes(await self.stream.receive_some(MAX_RECV))
             except (trio.ClosedResourceError, trio.BrokenResourceError):
@@ -270,16 +321,10 @@ class Connection(TCPServer):
                 await self.stream.send_all(data[start : start + PIECE_BYTES])
 
     @property
-    def has_unread(self) -> bool:
-        """Whether the kernel holds something of the peer that we have not read yet."""
-        number = self._socket.fileno()
-        return number >= 0 and fcntl.ioctl(number, termios.FIONREAD, NOTHING) != NOTHING
-
-    @property
     def has_asked(self) -> bool:
         """Whether there is a request, or something of one that nobody has looked at yet."""
         protocol = getattr(self, "protocol", None)  # Hypercorn's class has none until it runs
-        return self._takes or self.has_unread or (protocol is not None and protocol.stream is not None)
+        return self._takes or has_unread(self._socket) or (protocol is not None and protocol.stream is not None)
 
     def leave(self) -> None:
         """Close the connection without waiting for anything."""
@@ -287,6 +332,5 @@ class Connection(TCPServer):
 
     def cut(self) -> None:
         """Reset the connection: whatever is under way on it fails at once."""
-        with suppress(OSError):  # it may be closed already
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(self._socket)
         self._socket.close()

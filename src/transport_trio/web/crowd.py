@@ -10,6 +10,7 @@ import trio
 
 from transport_trio.metrics import Metrics
 from transport_trio.web.connection import Connection, Guard
+from transport_trio.web.peer import Peer
 from transport_trio.web.refusals import Refused
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Crowd:
         self._connect = connect
         self._limit = limit
         self._metrics = metrics
-        self._open: set[Connection] = set()
+        self._open: set[Connection | Peer] = set()
         self._idle: dict[Connection, None] = {}  # for longest first
         self._refusing = 0
         self._change = trio.Event()
@@ -41,7 +42,7 @@ class Crowd:
         metrics.watch(metrics.connections, lambda: len(self._open))
 
     @property
-    def open(self) -> Collection[Connection]:
+    def open(self) -> Collection[Connection | Peer]:
         return tuple(self._open)
 
     async def accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
@@ -57,7 +58,7 @@ class Crowd:
                 else:
                     self._admit(stream, nursery)
 
-    async def wait_gone(self, connections: Collection[Connection]) -> None:
+    async def wait_gone(self, connections: Collection[Connection | Peer]) -> None:
         """Return when none of these is open."""
         while not self._open.isdisjoint(connections):
             await self._change.wait()
@@ -109,9 +110,23 @@ class Crowd:
             await connection.run()
         finally:
             self._forget(connection)
+            peer = connection.peer
+            del connection  # a listener stays for days, and this has ten times its size
+            if peer is not None:
+                await self._accompany(peer)
 
-    def _forget(self, connection: Connection) -> None:
-        self._idle.pop(connection, None)
+    async def _accompany(self, peer: Peer) -> None:
+        self._open.add(peer)
+        try:
+            await peer.run()
+        except Exception:
+            log.exception("listener's connection failed")
+        finally:
+            self._forget(peer)
+
+    def _forget(self, connection: Connection | Peer) -> None:
+        if isinstance(connection, Connection):
+            self._idle.pop(connection, None)
         self._open.discard(connection)
         self._change.set()
         self._change = trio.Event()

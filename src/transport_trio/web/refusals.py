@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# Where the application finds, in its scope's state, why an upgrade is refused: it has the words for it.
+REFUSAL = "transport_trio.refusal"
+
 
 class Refused(StrEnum):
     """The labels of `transport_http_refused_total`; docs/api.md explains them."""

@@ -8,13 +8,15 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
-from quart_trio import QuartTrio
 
 from transport_trio.errors import SettingsError
-from transport_trio.metrics import Metrics
 from transport_trio.settings import Settings
+from transport_trio.web.access import Access
+from transport_trio.web.app import create_app
 from transport_trio.web.connection import Connection, Guard, Patience
 from transport_trio.web.crowd import Crowd
+from transport_trio.web.deps import WebDeps
+from transport_trio.web.entrance import Entrance
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +35,7 @@ def hypercorn_config(settings: Settings) -> Config:
 
 
 async def serve(
-    app: QuartTrio,
-    settings: Settings,
-    *,
-    metrics: Metrics,
-    stop: trio.Event,
-    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+    deps: WebDeps, *, stop: trio.Event, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve until `stop` is set, then finish what is under way, at most `DRAIN_S`, and cut the rest.
 
@@ -48,13 +45,15 @@ async def serve(
     Raises:
         SettingsError: it cannot listen there.
     """
+    settings, metrics = deps.settings, deps.metrics
     config = hypercorn_config(settings)
     context = WorkerContext(None)
-    wrapped = ASGIWrapper(app)
+    app = ASGIWrapper(create_app(deps))
+    entrance = Entrance(deps.hub, settings, deps.keys, Access(metrics, wants_lines=settings.access_log))
     patience = Patience(head_s=settings.head_timeout_s)
 
     def connect(stream: trio.SocketStream, guard: Guard) -> Connection:
-        return Connection(wrapped, config, context, stream, guard, patience)
+        return Connection(app, config, context, stream, guard, entrance, patience)
 
     crowd = Crowd(connect, settings.connections_max, metrics)
     listeners = await _listen(settings)

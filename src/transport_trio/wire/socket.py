@@ -23,7 +23,7 @@ SNAPSHOT_MAX_BYTES = 256 * 1024
 SNAPSHOT_SESSION_MAX_BYTES = SNAPSHOT_MAX_BYTES - 128
 SESSION_ID_MAX_CHARS = 128  # ours have 36; longer ones cannot match and need not be kept
 
-TEXT, PING, PONG = 0x81, 0x89, 0x8A  # first byte of an unfragmented frame
+TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A  # first byte of an unfragmented frame
 
 
 class Close(Enum):
@@ -171,3 +171,21 @@ def _frame(first: int, payload: bytes) -> bytes:
     if size < 0x10000:
         return struct.pack("!BBH", first, 126, size) + payload
     return struct.pack("!BBQ", first, 127, size) + payload
+
+
+def close_frame(close: Close) -> bytes:
+    return _frame(CLOSE, struct.pack("!H", close.code) + close.words.encode())
+
+
+def frames_end(run: bytes, at: int) -> int:
+    """Where, in a run of frames as we build them, the frame ends that `at` is in; `at` itself between two frames."""
+    end = 0
+    while end < at:
+        size = run[end + 1]
+        if size < 126:
+            end += 2 + size
+        elif size == 126:
+            end += 4 + int.from_bytes(run[end + 2 : end + 4])
+        else:
+            end += 10 + int.from_bytes(run[end + 2 : end + 10])
+    return end

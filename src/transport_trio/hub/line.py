@@ -1,0 +1,37 @@
+"""What the hub asks of a listener's connection."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Line(Protocol):
+    """The way to one peer. Nothing here but `wait_room` waits."""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Hand over as much as there is room for now; how many bytes that was.
+
+        Raises:
+            BlockingIOError: there is no room.
+            OSError: the peer has gone.
+        """
+
+    async def wait_room(self) -> None:
+        """Return when `send` may find room again.
+
+        Raises:
+            trio.ClosedResourceError: our end is closed.
+        """
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether the peer has sent something that nobody has looked at yet."""
+
+    def close_soon(self) -> None:
+        """The last that this listener gets is on its way, or waits for room: whatever the peer does, end it soon."""
+
+    def sent_all(self) -> None:
+        """What had waited for room has all been handed over."""
+
+    def cut(self) -> None:
+        """Reset the connection: what is under way is worth nothing any more."""
