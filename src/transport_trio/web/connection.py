@@ -16,6 +16,7 @@ Held to Hypercorn 0.18; tests/web/test_web_connection.py names what this relies 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import socket
 from collections.abc import Callable
@@ -187,10 +188,9 @@ class Connection(TCPServer):
         self._patience = patience
         self._over = False  # nothing comes in any more
         self._takes = False  # something has come, and is being read: Trio gives us what was there a turn later
-        self._waiting: trio.CancelScope | None = None  # for a request
+        self._reading = trio.CancelScope()  # its deadline is for the request that we wait for
+        self._is_waiting = False
         self._hurried = False
-        # Who comes while the service stops is told so; who has been idle until then goes.
-        self._newcomer = context.terminated.is_set()
 
     async def run(self) -> None:
         """Serve until the connection ends, or is a listener's: then `peer` must be run. Failures end here."""
@@ -223,11 +223,11 @@ class Connection(TCPServer):
                 server,
                 self.protocol_send,
             )
-            await self.idle_task.restart(tasks, self._idle_timeout)
+            self._begin_waiting()
             with suppress(Switched):
-                await self._read_data()
+                await self._read_patiently()
             self._over = True
-            await self.idle_task.stop()
+            self._end_waiting()
 
     def _let_in(self, client: tuple[str, int] | None, upgrade: Upgrade) -> None:
         """Hand the socket over: nobody else uses it, for whoever asks is the task that reads from it."""
@@ -239,6 +239,16 @@ class Connection(TCPServer):
             return sock
 
         self.peer = self._entrance.let_in(upgrade, detach, client[0] if client else None)
+
+    async def _read_patiently(self) -> None:
+        while True:
+            with self._reading:
+                await self._read_data()
+                return
+            if self._is_waiting:
+                await self._give_up()
+                return
+            self._reading = trio.CancelScope()  # a request has come at the last moment
 
     async def _read_data(self) -> None:
         while not self._over:
@@ -258,40 +268,43 @@ class Connection(TCPServer):
 
     # --- waiting for a request
 
-    async def _idle_timeout(self) -> None:
-        """Close the connection when no request comes, or when its head does not end."""
+    def _begin_waiting(self) -> None:
         self.guard.waits(self, begins=True)
-        try:
-            with trio.CancelScope() as self._waiting:
-                self._waiting.deadline = trio.current_time() + self.config.keep_alive_timeout
-                self._hurried = False
-                if self.protocol.has_begun_a_head:
-                    self._hurry_head()
-                if self._newcomer:
-                    await trio.sleep_forever()
-                await self.context.terminated.wait()
-        finally:
-            self._waiting = None
+        self._is_waiting, self._hurried = True, False
+        self._reading.deadline = trio.current_time() + self.config.keep_alive_timeout
+        if self.protocol.has_begun_a_head:
+            self._hurry_head()
+
+    def _end_waiting(self) -> None:
+        if self._is_waiting:
             self.guard.waits(self, begins=False)
-        with trio.CancelScope(shield=True):
-            self._over = True
-            if self.protocol.has_begun_a_head and not self.context.terminated.is_set():
-                await self.protocol.refuse_slow_head()
-            await self.protocol.handle(Closed())
-            await self._close()
+            self._is_waiting = False
+            self._reading.deadline = math.inf
 
     def _hurry_head(self) -> None:
         """Something of a head has come: the rest must follow soon."""
-        if self._waiting is not None and not self._hurried:
+        if self._is_waiting and not self._hurried:
             self._hurried = True
-            self._waiting.deadline = min(self._waiting.deadline, trio.current_time() + self._patience.head_s)
+            self._reading.deadline = min(self._reading.deadline, trio.current_time() + self._patience.head_s)
+
+    async def _give_up(self) -> None:
+        """No request has come, or its head does not end."""
+        self._over = True
+        if self.protocol.has_begun_a_head:
+            await self.protocol.refuse_slow_head()
+        await self.protocol.handle(Closed())
+        await self._close()
 
     async def protocol_send(self, event: Event) -> None:
-        if isinstance(event, Updated) and self._over:
-            return  # no next request to wait for
+        if isinstance(event, Updated):
+            if event.idle and not self._over:
+                self._begin_waiting()
+            else:
+                self._end_waiting()
+            return
         if not isinstance(event, RawData):
-            # Quart-Trio cancels a handler that has answered, while it is closing the connection or setting the
-            # keep-alive timer: without the shield a connection would stay open for ever now and then.
+            # Quart-Trio cancels a handler that has answered, while it is closing the connection: without the shield it
+            # would stay open for ever now and then.
             with trio.CancelScope(shield=True):
                 await super().protocol_send(event)
             return

@@ -65,7 +65,8 @@ async def serve(
             log.info("listening", extra={"url": url})
             task_status.started(url)
             await stop.wait()
-            await context.terminated.set()  # idle connections close now, others after their answer
+            await context.terminated.set()  # from now on connections close after their answer
+            crowd.dismiss_idle()
             with trio.move_on_after(settings.drain_s) as drain:
                 await crowd.wait_gone(crowd.open)
             accepting.cancel_scope.cancel(reason="the drain is over, but for newcomers")
