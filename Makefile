@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Stamps record what is installed: the second run touches no network.
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
+PEERS_STAMP := $(VENV)/.peers-installed
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --quiet pyproject.toml --extra embedded --group build
 
@@ -48,11 +49,11 @@ check-metrics: $(RUN_STAMP) ## Start a service and have promtool judge its metri
 	@$(BIN)/python deploy/prometheus/check_metrics.py
 
 .PHONY: bench
-bench: $(DEV_STAMP) ## Measure creation, connections, fan-out and relay, with tables and plots in benchmarks/results/local
-	@mkdir -p benchmarks/results/local
-	@for name in create_sessions connect_listeners fan_out relay_backlog; do \
-		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/local/$$name.json \
-			--plot benchmarks/results/local/$$name.png || exit 1; done
+bench: $(PEERS_STAMP) ## Measure everything beside other servers; tables, plots in benchmarks/results (ARGS="--record" keeps)
+	@mkdir -p benchmarks/results
+	@for name in fan_out connect_listeners latency resume live_sessions create_sessions relay_backlog; do \
+		echo "== $$name" && $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json \
+			--plot benchmarks/results/$$name.png $(ARGS) || exit 1; done
 
 .PHONY: drills
 drills: $(DEV_STAMP) ## Try every promise under faults, about ten minutes; ARGS="kill_anytime --short" for some
@@ -62,6 +63,8 @@ drills: $(DEV_STAMP) ## Try every promise under faults, about ten minutes; ARGS=
 lock: ## Pin the dependencies anew (needs uv and the network)
 	$(LOCK) --output-file requirements/run.txt
 	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(LOCK) --group dev --group peers --constraint requirements/dev.txt --output-file requirements/peers.txt
+	cd benchmarks/peers && npm install --package-lock-only --omit-lockfile-registry-resolved
 
 .PHONY: clean
 clean: ## Remove the virtual environment and every cache
@@ -82,4 +85,9 @@ $(RUN_STAMP): requirements/run.txt pyproject.toml | $(VENV)/bin/python
 $(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
 	@echo "Installing the pinned test tools into $(VENV) ..."
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(PEERS_STAMP): requirements/peers.txt $(DEV_STAMP)
+	@echo "Installing what the benchmarks compare with into $(VENV) ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/peers.txt
 	@touch $@

@@ -1,80 +1,65 @@
-"""How fast listeners connect, and what an idle one costs in memory.
+"""How fast listeners connect, and what idle ones cost in memory and processor time.
 
     python benchmarks/connect_listeners.py
-    python benchmarks/connect_listeners.py --listeners 1000 5000 --json listeners.json --plot listeners.png
+    python benchmarks/connect_listeners.py --listeners 1000 10000 --json listeners.json --plot listeners.png
 
-Each listener is a trio-websocket client. Memory is the growth of the service's resident set divided by the number
-of listeners, read when all have had their `welcome`.
+The service has one core, its listeners (sink.c) the other. Memory is the growth of the service's resident set divided
+by the number of listeners. Idle processor time is taken over whole heartbeats: every listener is pinged and answers.
 """
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from typing import Any
 
-import trio
-from trio_websocket import open_websocket_url
+from harness import LOAD_CORE, Target, arguments, cpu_s, pin, plot, report, room_for, rss_bytes, running_service
+from sink import listening
 
-from harness import Progress, Target, arguments, cpu_s, plot, report, rss_bytes, running_service
-
-# Connections being opened at once; more only wait in the kernel's queue.
-OPENING = 64
+HEARTBEAT_S = 30.0
 
 
-async def measure(target: Target, listeners: int, idle_s: float) -> dict[str, Any]:
-    progress = Progress("connected", listeners)
-    connected = 0
-    all_in, finished = trio.Event(), trio.Event()
-    opening = trio.CapacityLimiter(OPENING)
-
-    async def listen() -> None:
-        nonlocal connected
-        async with opening:
-            connection = open_websocket_url(target.ws_url)
-            websocket = await connection.__aenter__()
-            await websocket.get_message()
-        connected += 1
-        progress.show(connected)
-        if connected == listeners:
-            all_in.set()
-        await finished.wait()
-        await connection.__aexit__(None, None, None)
-
-    before_bytes, cpu_before_s, started = rss_bytes(target.pid), cpu_s(target.pid), time.perf_counter()
-    async with trio.open_nursery() as nursery:
-        for _ in range(listeners):
-            nursery.start_soon(listen)
-        await all_in.wait()
-        took_s, used_s = time.perf_counter() - started, cpu_s(target.pid) - cpu_before_s
-        grown_bytes = rss_bytes(target.pid) - before_bytes
+def measure(target: Target, listeners: int, heartbeats: int) -> dict[str, Any]:
+    with listening(target.port, "/ws", 100):
+        time.sleep(0.5)  # the first of everything is dearer
+    time.sleep(0.5)
+    before_bytes, cpu_before_s = rss_bytes(target.pid), cpu_s(target.pid)
+    with listening(target.port, "/ws", listeners) as sink:
+        connect_cpu_s = cpu_s(target.pid) - cpu_before_s
+        sink_cpu_s = sink.heard().cpu_s
+        time.sleep(1)
         cpu_before_s = cpu_s(target.pid)
-        await trio.sleep(idle_s)
-        idle_cpu = (cpu_s(target.pid) - cpu_before_s) / idle_s
-        finished.set()
-    return {
-        "listeners": listeners,
-        "connects per second": listeners / took_s,
-        "CPU ms per connect": used_s / listeners * 1000,
-        "KiB per listener": grown_bytes / listeners / 1024,
-        "idle CPU %": idle_cpu * 100,
-    }
+        print(f"{listeners:,} listeners are idle for {heartbeats * HEARTBEAT_S:g} s", file=sys.stderr)
+        time.sleep(heartbeats * HEARTBEAT_S)
+        idle_cpu = (cpu_s(target.pid) - cpu_before_s) / (heartbeats * HEARTBEAT_S)
+        grown_bytes = rss_bytes(target.pid) - before_bytes
+        heard = sink.heard()
+        if heard.lost:
+            raise SystemExit(f"{heard.lost} listeners were closed")
+        return {
+            "listeners": listeners,
+            "connects per second": round(listeners / sink.connected_in_s),
+            "CPU ms per connect": connect_cpu_s / listeners * 1000,
+            "sink % while connecting": sink_cpu_s / sink.connected_in_s * 100,
+            "KiB per listener": grown_bytes / listeners / 1024,
+            "idle CPU %": idle_cpu * 100,
+        }
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--listeners", type=int, nargs="+", default=[200, 1000], help="listeners, a row each")
-    parser.add_argument("--idle-s", type=float, default=5.0, help="how long they then sit idle")
+    parser.add_argument("--listeners", type=int, nargs="+", default=[1000, 10_000], help="listeners, a row each")
+    parser.add_argument("--heartbeats", type=int, default=1, help="how many of 30 s they then sit idle")
     options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    pin(LOAD_CORE)
     rows = []
     for listeners in options.listeners:
-        with running_service() as target:  # a fresh process, or the first row's memory would hide the second's
-            rows.append(trio.run(measure, target, listeners, options.idle_s))
+        # A fresh process, or the first row's memory would hide the second's.
+        with running_service(HEARTBEAT_S=str(HEARTBEAT_S), **room_for(listeners)) as target:
+            rows.append(measure(target, listeners, options.heartbeats))
     report("connect_listeners", rows, options)
     if options.plot:
-        plot(options.plot, "Connecting listeners", "listeners", ["KiB per listener"], rows, unit="KiB")
+        plot(options.plot, "Idle listeners", "listeners", ["KiB per listener"], rows, unit="KiB")
 
 
 if __name__ == "__main__":

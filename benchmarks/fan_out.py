@@ -1,115 +1,232 @@
-"""Events times listeners a second, and the processor time of one delivered message.
+"""Processor time of one delivered message, beside other servers, in one run.
 
     python benchmarks/fan_out.py
-    python benchmarks/fan_out.py --listeners 100 300 500 --sessions 200 --json fan_out.json --plot fan_out.png
+    python benchmarks/fan_out.py --servers hub uvicorn nats --listeners 500 2000 10000 --rounds 3
+    python benchmarks/fan_out.py --json fan_out.json --plot fan_out.png
 
-Sessions are created and ended one after another; each tells three events. The listeners run in a process of their
-own, so that reading does not slow the writer down on a machine with two cores. Processor time is the service's
-whole, less what the same creations cost with no listener at all.
+Every server has one core and pushes the same 153 bytes to all listeners, which have the other core (sink.c). First one
+event at a time: the next is published when every listener has had the one before. Then bursts of 100 at once. A figure
+is the median of the rounds; "sink %" is how busy the listeners' core was: below 90 they were not what limited it.
+
+`hub` is this service's hub and its connections, fed with events from nowhere, as the others are. `uvicorn` (Starlette
+on uvloop) and `nats` (its WebSocket gateway) come with `make dev`; `ws` and `socket.io` need Node.js and npm.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import httpx
-import trio
-from trio_websocket import open_websocket_url
+import attrs
 
-from harness import Progress, Target, arguments, cpu_s, plot, report, running_service
+from harness import LOAD_CORE, SERVER_CORE, arguments, cpu_s, pin, plot, report
+from sink import Sink, listening
 
-EVENTS_PER_SESSION = 3  # session_created, session_updated, session_ended
-FAREWELL_S = 60.0
-
-
-def listen(pipe: Connection, url: str, listeners: int, events: int) -> None:
-    """In a process of its own: connect, say so, read all events, say how many came and when the last did."""
-    trio.run(_listen, pipe, url, listeners, events)
-
-
-async def _listen(pipe: Connection, url: str, listeners: int, events: int) -> None:
-    delivered = 0
-    connected = 0
-    ready = trio.Event()
-
-    async def one() -> None:
-        nonlocal delivered, connected
-        async with open_websocket_url(url) as websocket:
-            await websocket.get_message()
-            connected += 1
-            if connected == listeners:
-                ready.set()
-            mine = 0
-            while mine < events:
-                if '"id":' in (await websocket.get_message())[:60]:
-                    mine += 1
-                    delivered += 1
-
-    with trio.move_on_after(FAREWELL_S * 2):
-        async with trio.open_nursery() as nursery:
-            for _ in range(listeners):
-                nursery.start_soon(one)
-            await ready.wait()
-            pipe.send("ready")
-    pipe.send((delivered, time.time()))
+HERE = Path(__file__).parent
+PEERS = HERE / "peers"
+EVENT_BYTES = 153
+BURST = 100
+START_S = 20.0
+DELIVERY_S = 60.0
+# So many deliveries are enough for a figure, since processor time is counted in hundredths of a second.
+DELIVERIES_ONE, DELIVERIES_BURST = 400_000, 20_000_000
 
 
-def drive(target: Target, sessions: int) -> None:
-    progress = Progress("sessions", sessions)
-    with httpx.Client(base_url=target.url, timeout=60) as client:
-        for number in range(sessions):
-            created = client.post("/sessions", json={"provider": "daily"})
-            created.raise_for_status()
-            client.delete(f"/sessions/{created.json()['session_id']}").raise_for_status()
-            progress.show(number + 1)
+@attrs.frozen
+class Server:
+    """How to start a server, and how its listeners talk to it."""
+
+    command: Callable[[int, Path], list[str]]
+    path: str = "/"
+    first_message: str = ""
+    mark: str = ""
+    publish: Callable[[subprocess.Popen[bytes], int, int], None] = lambda process, port, count: _by_line(process, count)
 
 
-def measure(target: Target, listeners: int, sessions: int, baseline_s: float) -> dict[str, Any]:
-    events = sessions * EVENTS_PER_SESSION
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe()
-    reader: SpawnProcess = context.Process(target=listen, args=(theirs, target.ws_url, listeners, events))
-    reader.start()
-    try:
-        if mine.recv() != "ready":
-            raise SystemExit("the listeners did not connect")
-        cpu_before_s, started = cpu_s(target.pid), time.time()
-        drive(target, sessions)
-        if not mine.poll(FAREWELL_S):
-            raise SystemExit(f"not every listener had {events} events within {FAREWELL_S:g} s")
-        delivered, finished = mine.recv()
-    finally:
-        reader.join(10)
-        if reader.is_alive():
-            reader.kill()
-    used_s = cpu_s(target.pid) - cpu_before_s
+def _by_line(process: subprocess.Popen[bytes], count: int) -> None:
+    assert process.stdin is not None
+    process.stdin.write(b"%d\n" % count)
+    process.stdin.flush()
+
+
+def _text() -> str:
+    return "~" + "x" * (EVENT_BYTES - 1)
+
+
+def _node(script: str) -> Callable[[int, Path], list[str]]:
+    def command(port: int, folder: Path) -> list[str]:
+        if shutil.which("npm") is None:
+            raise SystemExit("Node.js and npm are needed for this server (Debian: nodejs npm)")
+        if not (PEERS / "node_modules").exists():
+            print("installing the servers for Node.js", file=sys.stderr)
+            subprocess.run(["npm", "ci", "--silent"], cwd=PEERS, check=True)
+        return ["node", str(PEERS / script), str(port), _text()]
+
+    return command
+
+
+def _nats(port: int, folder: Path) -> list[str]:
+    config = folder / "nats.conf"
+    config.write_text(
+        f"listen: 127.0.0.1:{port + 1}\nmax_payload: 1MB\nwrite_deadline: 60s\n"
+        f"websocket {{ listen: '127.0.0.1:{port}', no_tls: true }}\n"
+    )
+    return [str(Path(sys.executable).parent / "nats-server"), "-c", str(config)]
+
+
+def _nats_publish(process: subprocess.Popen[bytes], port: int, count: int) -> None:
+    with socket.create_connection(("127.0.0.1", port + 1)) as connection:
+        text = _text().encode()
+        message = b"PUB e %d\r\n%b\r\n" % (len(text), text)
+        connection.sendall(b'CONNECT {"verbose":false}\r\n' + message * count + b"PING\r\n")
+        received = b""
+        while b"PONG" not in received:
+            received += connection.recv(65536)
+
+
+SERVERS = {
+    "hub": Server(
+        lambda port, _: [sys.executable, str(HERE / "hub_server.py"), str(port), str(EVENT_BYTES)], path="/ws"
+    ),
+    "uvicorn": Server(lambda port, _: [sys.executable, str(PEERS / "starlette_server.py"), str(port), _text()]),
+    "nats": Server(_nats, first_message='b:CONNECT {"verbose":false}\r\nSUB e 1\r\n', mark="~", publish=_nats_publish),
+    "ws": Server(_node("ws_server.mjs")),
+    "socket.io": Server(
+        _node("socketio_server.mjs"), path="/socket.io/?EIO=4&transport=websocket", first_message="40", mark="~"
+    ),
+}
+
+
+@contextmanager
+def running(server: Server) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The server as a process on its core, and its port."""
+    with tempfile.TemporaryDirectory(prefix="transport-trio-bench-") as folder:
+        port = _free_ports()
+        environ = {**os.environ, "GOMAXPROCS": "1"}
+        command = ["taskset", "-c", str(SERVER_CORE), *server.command(port, Path(folder))]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ)
+        try:
+            _wait_for(port, process)
+            yield process, port
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_ports() -> int:
+    """A free port whose neighbour is free, too."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            try:
+                two.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    give_up = time.monotonic() + START_S
+    while time.monotonic() < give_up and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit(f"{process.args!r} did not start")
+
+
+@attrs.frozen
+class Figures:
+    cpu_us: float  # of the server, for each delivered message
+    per_second: float
+    sink_percent: float
+
+
+def deliver(
+    server: Server, process: subprocess.Popen[bytes], port: int, sink: Sink, listeners: int, *, burst: int, times: int
+) -> Figures:
+    before, server_before_s, began = sink.heard(), cpu_s(process.pid), time.time()
+    due = before.messages
+    for _ in range(times):
+        server.publish(process, port, burst)
+        due += burst * listeners
+        _wait_delivered(sink, due)
+    after, used_s = sink.heard(), cpu_s(process.pid) - server_before_s
+    if after.lost:
+        raise SystemExit(f"{after.lost} listeners were closed")
+    delivered = after.messages - before.messages
+    lasted_s = after.last_at - began
+    return Figures(used_s / delivered * 1e6, delivered / lasted_s, (after.cpu_s - before.cpu_s) / lasted_s * 100)
+
+
+def _wait_delivered(sink: Sink, due: int) -> None:
+    give_up = time.monotonic() + DELIVERY_S
+    while (had := sink.heard().messages) < due:
+        if time.monotonic() > give_up:
+            raise SystemExit(f"only {had:,} of {due:,} messages had come after {DELIVERY_S:g} s")
+        time.sleep(0.001)
+
+
+def measure(name: str, listeners: int, rounds: int) -> dict[str, Any]:
+    server = SERVERS[name]
+    with (
+        running(server) as (process, port),
+        listening(port, server.path, listeners, first_message=server.first_message, mark=server.mark) as sink,
+    ):
+        time.sleep(0.5)
+        deliver(server, process, port, sink, listeners, burst=1, times=5)  # warm up
+        ones = max(3, DELIVERIES_ONE // listeners)
+        bursts = max(3, DELIVERIES_BURST // BURST // listeners // (1 if name in {"hub", "nats"} else 10))
+        one = [deliver(server, process, port, sink, listeners, burst=1, times=ones) for _ in range(rounds)]
+        many = [deliver(server, process, port, sink, listeners, burst=BURST, times=bursts) for _ in range(rounds)]
     return {
+        "server": name,
         "listeners": listeners,
-        "events": events,
-        "delivered": delivered,
-        "delivered per second": delivered / (finished - started),
-        "CPU us per message": (used_s - baseline_s) / delivered * 1e6,
+        "one at a time, CPU us": _median(one, "cpu_us"),
+        "sink %": _median(one, "sink_percent"),
+        f"bursts of {BURST}, CPU us": _median(many, "cpu_us"),
+        "messages per second": round(_median(many, "per_second")),
+        "burst sink %": _median(many, "sink_percent"),
     }
+
+
+def _median(figures: list[Figures], name: str) -> float:
+    return statistics.median(getattr(one, name) for one in figures)
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--listeners", type=int, nargs="+", default=[100, 300], help="listeners, a row each")
-    parser.add_argument("--sessions", type=int, default=100, help="sessions created and ended in each row")
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS), help="which, in this order")
+    parser.add_argument("--listeners", type=int, nargs="+", default=[500, 2000, 10_000], help="listeners, a row each")
+    parser.add_argument("--rounds", type=int, default=3, help="the figure is their median")
     options = parser.parse_args()
-    with running_service(PRESENCE_POLL_S="3600") as target:
-        drive(target, 20)  # warm up
-        cpu_before_s = cpu_s(target.pid)
-        drive(target, options.sessions)
-        baseline_s = cpu_s(target.pid) - cpu_before_s
-        rows = [measure(target, listeners, options.sessions, baseline_s) for listeners in options.listeners]
+    pin(LOAD_CORE)
+    rows = []
+    for listeners in options.listeners:
+        for name in options.servers:
+            print(f"{name}, {listeners:,} listeners", file=sys.stderr)
+            rows.append(measure(name, listeners, options.rounds))
     report("fan_out", rows, options)
     if options.plot:
-        plot(options.plot, "Fan-out", "listeners", ["CPU us per message"], rows, unit="µs")
+        columns = ["one at a time, CPU us", f"bursts of {BURST}, CPU us"]
+        ours = [row for row in rows if row["server"] == "hub"]
+        plot(options.plot, "Fan-out of the hub", "listeners", columns, ours, unit="µs of processor time per message")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from typing import Any
 import attrs
 import httpx
 
-RESULTS = Path(__file__).parent / "results"
+RECORDED = Path(__file__).parent / "recorded"
+# What is measured has one core for itself, and all that loads it the other.
+SERVER_CORE, LOAD_CORE = 0, 1
 START_S = 20.0
 STOP_S = 30.0
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -43,6 +45,10 @@ class Target:
     def ws_url(self) -> str:
         return self.url.replace("http://", "ws://") + "/ws"
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Defaults are shown, and the examples keep their lines."""
@@ -52,15 +58,18 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=_Help)
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--plot", type=Path, help="also draw the results into this PNG file")
+    parser.add_argument("--record", action="store_true", help="keep the results as what later runs are compared with")
     return parser
 
 
 @contextmanager
 def running_service(**settings: str) -> Iterator[Target]:
-    """Start sandbox and service on free ports with a fresh data directory; stop both at the end."""
+    """Start sandbox and service on free ports with a fresh data directory; stop both at the end. Each has its core."""
     with tempfile.TemporaryDirectory(prefix="transport-trio-bench-") as folder:
         common = {**os.environ, "DAILY_API_KEY": "sandbox", "DAILY_DOMAIN": "sandbox", "LOG_FORMAT": "json"}
-        with _child(["sandbox", "--port", "0", "--no-rate-limits", "--no-people"], common, folder) as sandbox:
+        with _child(
+            ["sandbox", "--port", "0", "--no-rate-limits", "--no-people"], LOAD_CORE, common, folder
+        ) as sandbox:
             environ = {
                 **common,
                 "PORT": "0",
@@ -72,8 +81,13 @@ def running_service(**settings: str) -> Iterator[Target]:
                 "DAILY_RATE_LIMITS": "false",
                 **settings,
             }
-            with _child(["serve"], environ, folder) as service:
+            with _child(["serve"], SERVER_CORE, environ, folder) as service:
                 yield Target(service.address, service.pid, sandbox.address, sandbox.pid)
+
+
+def room_for(listeners: int) -> dict[str, str]:
+    """Settings that let so many listeners in: some connections are kept for others."""
+    return {"LISTENERS_MAX": str(listeners + 200), "CONNECTIONS_MAX": str(listeners * 5 // 4 + 1000)}
 
 
 @attrs.frozen
@@ -83,11 +97,14 @@ class _Child:
 
 
 @contextmanager
-def _child(command: Sequence[str], environ: dict[str, str], folder: str) -> Iterator[_Child]:
+def _child(command: Sequence[str], core: int, environ: dict[str, str], folder: str) -> Iterator[_Child]:
     output = Path(folder) / f"{command[0]}.log"
     with output.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "transport_trio", *command], env=environ, stdout=sink, stderr=sink
+            ["taskset", "-c", str(core), sys.executable, "-m", "transport_trio", *command],
+            env=environ,
+            stdout=sink,
+            stderr=sink,
         )
     try:
         yield _Child(process.pid, _wait_for_address(process, output))
@@ -121,9 +138,13 @@ def _answers(address: str) -> bool:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time that a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time that a process has used so far, threads that have ended included."""
+    return time.clock_gettime(~pid << 3 | 2)  # what clock_getcpuclockid(3) makes of it on Linux; /proc counts in 10 ms
+
+
+def pin(core: int) -> None:
+    """Have this process, and those that it starts, run on one core."""
+    os.sched_setaffinity(0, {core})
 
 
 def rss_bytes(pid: int) -> int:
@@ -176,14 +197,41 @@ def machine() -> dict[str, Any]:
 
 
 def report(name: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Print the table; write JSON and plot where asked for."""
+    """Print the table, and beside the last recorded run; write JSON and plot where asked for."""
     print(table(rows))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(
-            json.dumps({"benchmark": name, "machine": machine(), "rows": list(rows)}, indent=2) + "\n"
-        )
-        print(f"results written to {options.json}", file=sys.stderr)
+    recorded = RECORDED / f"{name}.json"
+    if recorded.exists():
+        _compare(rows, json.loads(recorded.read_text()))
+    targets = [target for target in (options.json, recorded if options.record else None) if target is not None]
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": list(rows)}, indent=2) + "\n")
+        print(f"results written to {target}", file=sys.stderr)
+
+
+def _compare(rows: Sequence[dict[str, Any]], recorded: dict[str, Any]) -> None:
+    """Each figure divided by the one that was recorded for the same row."""
+    before = {_key(row): row for row in recorded["rows"]}
+    ratios = [
+        {
+            title: value if title in _key_titles(row) or not then.get(title) else f"x {value / then[title]:.2f}"
+            for title, value in row.items()
+        }
+        for row in rows
+        if (then := before.get(_key(row))) is not None
+    ]
+    if ratios:
+        print(f"\nas multiples of the run recorded at {recorded['machine']['measured_at']}, on whatever machine:")
+        print(table(ratios))
+
+
+def _key_titles(row: dict[str, Any]) -> list[str]:
+    """The columns that say what was done; all others say how it went."""
+    return [title for title in row if title in {"server", "listeners", "sessions", "callers", "events", "bus"}]
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[title] for title in _key_titles(row) if title != "events")
 
 
 def plot(path: Path, title: str, x: str, ys: Sequence[str], rows: Sequence[dict[str, Any]], *, unit: str) -> None:
