@@ -45,6 +45,7 @@ class _Promises:
     lasted_s: list[float] = attrs.field(factory=list)
     codes: list[int] = attrs.field(factory=list)
     ready: list[str] = attrs.field(factory=list)
+    cut: int = 0  # such probes
     over: bool = False
 
 
@@ -81,6 +82,7 @@ async def run(report: Report, folder: Path, *, short: bool) -> None:
     report.none("within the documented bound", late, of=len(promises.lasted_s))
     wrong = [seen for seen in promises.ready if "503" not in seen or "stopping" not in seen]
     report.none("/ready is 503 while it drains, and says why", wrong, of=len(promises.ready))
+    report.figure("probes that the end of a drain cut", promises.cut)
     report.figure("sessions answered with 201", len(promises.answered))
 
 
@@ -166,8 +168,9 @@ async def _look_at_ready(world: World, promises: _Promises) -> None:
             seen = await talk(world.service.port, READY, 5)
         except OSError:  # the port is closed: what is left is NATS and the journal
             return
-        if seen.statuses:
+        if seen.statuses and seen.end == "closed":
             promises.ready.append(seen.received.decode())
+        promises.cut += seen.end == "reset"  # the drain was over, in the middle of an answer (ADR 46)
         await trio.sleep(0.1)
 
 
