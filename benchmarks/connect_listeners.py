@@ -16,10 +16,8 @@ from typing import Any
 from harness import LOAD_CORE, Target, arguments, cpu_s, pin, plot, report, room_for, rss_bytes, running_service
 from sink import listening
 
-HEARTBEAT_S = 30.0
 
-
-def measure(target: Target, listeners: int, heartbeats: int) -> dict[str, Any]:
+def measure(target: Target, listeners: int, idle_s: float) -> dict[str, Any]:
     with listening(target.port, "/ws", 100):
         time.sleep(0.5)  # the first of everything is dearer
     time.sleep(0.5)
@@ -29,9 +27,9 @@ def measure(target: Target, listeners: int, heartbeats: int) -> dict[str, Any]:
         sink_cpu_s = sink.heard().cpu_s
         time.sleep(1)
         cpu_before_s = cpu_s(target.pid)
-        print(f"{listeners:,} listeners are idle for {heartbeats * HEARTBEAT_S:g} s", file=sys.stderr)
-        time.sleep(heartbeats * HEARTBEAT_S)
-        idle_cpu = (cpu_s(target.pid) - cpu_before_s) / (heartbeats * HEARTBEAT_S)
+        print(f"{listeners:,} listeners are idle for {idle_s:g} s", file=sys.stderr)
+        time.sleep(idle_s)
+        idle_cpu = (cpu_s(target.pid) - cpu_before_s) / idle_s
         grown_bytes = rss_bytes(target.pid) - before_bytes
         heard = sink.heard()
         if heard.lost:
@@ -49,14 +47,14 @@ def measure(target: Target, listeners: int, heartbeats: int) -> dict[str, Any]:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--listeners", type=int, nargs="+", default=[1000, 10_000], help="listeners, a row each")
-    parser.add_argument("--heartbeats", type=int, default=1, help="how many of 30 s they then sit idle")
+    parser.add_argument("--heartbeat-s", type=float, default=30.0, help="how long they then sit idle: one heartbeat")
     options = parser.parse_args()
     pin(LOAD_CORE)
     rows = []
     for listeners in options.listeners:
         # A fresh process, or the first row's memory would hide the second's.
-        with running_service(HEARTBEAT_S=str(HEARTBEAT_S), **room_for(listeners)) as target:
-            rows.append(measure(target, listeners, options.heartbeats))
+        with running_service(HEARTBEAT_S=str(options.heartbeat_s), **room_for(listeners)) as target:
+            rows.append(measure(target, listeners, options.heartbeat_s))
     report("connect_listeners", rows, options)
     if options.plot:
         plot(options.plot, "Idle listeners", "listeners", ["KiB per listener"], rows, unit="KiB")

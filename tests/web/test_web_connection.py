@@ -79,6 +79,7 @@ async def test_what_is_not_http_1_gets_a_bare_status(site: Site, sent: bytes, st
     ("sent", "reason"),
     [
         (b"garbage\r\n\r\n", "not_http"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "tls"),  # how a ClientHello begins
         (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000, "head_too_large"),
         (b"GET /health HTTP/3.0\r\nHost: x\r\n\r\n", "not_supported"),
         (b"GET /ws HTTP/1.1\r\n" + UPGRADE.replace(b"Version: 13", b"Version: 12"), "upgrade"),

@@ -49,6 +49,8 @@ PIECE_BYTES = 64 * 1024
 # neither see other headers than we: the way in for requests hidden in requests (RFC 9112, 2.2 and 5.2, lets us refuse).
 AMBIGUOUS_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
+TLS_HANDSHAKE = b"\x16\x03"  # a record of that type, in any version (RFC 8446, 5.1)
+
 
 @attrs.frozen(kw_only=True)
 class Patience:
@@ -131,7 +133,11 @@ class Http11(H11Protocol):
         await super()._send_error_response(status_code)
 
     async def _send_error_response(self, status_code: int) -> None:
-        await self._refuse(status_code, OF_STATUS.get(status_code, Refused.NOT_HTTP))
+        reason = OF_STATUS.get(status_code, Refused.NOT_HTTP)
+        if self.connection.trailing_data[0].startswith(TLS_HANDSHAKE):
+            reason = Refused.TLS
+            log.info("a client speaks TLS; it ends in front of this service, at a proxy")
+        await self._refuse(status_code, reason)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass

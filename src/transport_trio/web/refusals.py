@@ -12,6 +12,7 @@ class Refused(StrEnum):
     """The labels of `transport_http_refused_total`; docs/api.md explains them."""
 
     NOT_HTTP = "not_http"
+    TLS = "tls"
     UPGRADE = "upgrade"
     HEAD_TOO_LARGE = "head_too_large"
     HEAD_TOO_SLOW = "head_too_slow"

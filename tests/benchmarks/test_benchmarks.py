@@ -1,0 +1,96 @@
+"""Every benchmark runs to its end and tells what it should; what the figures are is not for a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+WITHIN_S = 120.0
+
+pytestmark = pytest.mark.tools  # the listeners are written in C
+
+
+def run(folder: Path, name: str, *options: str) -> list[dict[str, Any]]:
+    """The rows of a benchmark; it must have drawn its plot."""
+    results, picture = folder / "results.json", folder / "picture.png"
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *options, "--json", str(results), "--plot", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WITHIN_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    rows: list[dict[str, Any]] = json.loads(results.read_text())["rows"]
+    for row in rows:
+        assert all(f"{value:,}".split(".")[0] in done.stdout for value in row.values() if isinstance(value, int))
+    return rows
+
+
+def test_fan_out(tmp_path: Path) -> None:
+    options = ["--servers", "hub", "nats", "--listeners", "20", "50", "--rounds", "1", "--deliveries", "2000"]
+    rows = run(tmp_path, "fan_out", *options)
+    assert [(row["server"], row["listeners"]) for row in rows] == [("hub", 20), ("nats", 20), ("hub", 50), ("nats", 50)]
+    assert all(row["one at a time, CPU us"] > 0 for row in rows)
+    assert all(row["messages per second"] > 0 for row in rows)
+
+
+def test_connect_listeners(tmp_path: Path) -> None:
+    (row,) = run(tmp_path, "connect_listeners", "--listeners", "200", "--heartbeat-s", "1")
+    assert row["connects per second"] > 0
+    assert row["CPU ms per connect"] > 0
+    assert row["KiB per listener"] > 0
+
+
+def test_latency(tmp_path: Path) -> None:
+    few, many = run(tmp_path, "latency", "--listeners", "1", "50", "--seconds", "6", "--requests", "20")
+    for row in (few, many):
+        assert row["events"] > 0
+        assert row["requests"] >= 100
+        assert row["failed"] == 0
+        assert 0 < row["first p50 ms"] <= row["last p50 ms"] <= row["last p99 ms"]
+
+
+def test_resume(tmp_path: Path) -> None:
+    rows = run(tmp_path, "resume", "--listeners", "1", "20", "--events", "300")
+    assert [row["listeners"] for row in rows] == [1, 20]
+    assert all(row["events"] >= 300 for row in rows)
+
+
+def test_live_sessions(tmp_path: Path) -> None:
+    rows = run(tmp_path, "live_sessions", "--sessions", "100", "200", "--poll-s", "2")
+    assert [row["sessions"] for row in rows] == [100, 200]
+    assert all(row["CPU ms per session and look"] > 0 for row in rows)
+
+
+def test_create_sessions(tmp_path: Path) -> None:
+    rows = run(tmp_path, "create_sessions", "--sessions", "20", "--callers", "1", "4")
+    assert [row["sessions"] for row in rows] == [20, 20]
+
+
+def test_relay_backlog(tmp_path: Path) -> None:
+    rows = run(tmp_path, "relay_backlog", "--events", "300", "--sessions", "1", "8")
+    assert all(row["per second"] > 0 for row in rows)
+
+
+def test_the_sink_counts_what_is_sent() -> None:
+    """It is what everything else is measured with: welcomes, events one by one, and a burst."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        from fan_out import SERVERS, running  # type: ignore[import-not-found]
+        from sink import listening  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(FOLDER))
+    server = SERVERS["hub"]
+    with running(server) as (process, port), listening(port, "/ws", 30) as sink:
+        for count in (1, 1, 100):
+            server.publish(process, port, count)
+        while sink.heard().messages < 30 * 103:
+            pass
+        assert sink.heard().messages == 30 * 103  # the welcome, and 102 events
+        times = sink.times()
+        assert sorted(times) == list(range(1, 103))
+        assert {count for count, _, _ in times.values()} == {30}
+        assert sink.heard().lost == 0
