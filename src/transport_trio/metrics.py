@@ -48,6 +48,7 @@ class Metrics:
     room_deletions: Counter
     listeners: Gauge
     frames_sent: Counter
+    broadcast_seconds: Histogram
     listeners_dropped: Counter
     commit_seconds: Histogram
     commit_group: Histogram
@@ -121,6 +122,9 @@ class Metrics:
             room_deletions=counter("transport_room_deletions", "Attempts to delete a room.", "provider", "outcome"),
             listeners=gauge("transport_listeners", "WebSocket listeners connected now."),
             frames_sent=counter("transport_frames_sent", "WebSocket messages sent to listeners."),
+            broadcast_seconds=histogram(
+                "transport_broadcast_seconds", "Time from a commit until its events were given to the last listener."
+            ),
             listeners_dropped=counter("transport_listeners_dropped", "Listeners closed by the service.", "reason"),
             commit_seconds=histogram(
                 "transport_journal_commit_seconds",

@@ -97,6 +97,17 @@ async def test_a_broadcast_lets_others_have_their_turn(rig: Rig, autojump_clock:
         assert len(set(told) - {0}) >= 5
 
 
+async def test_how_late_the_last_listener_hears_is_measured(rig: Rig, autojump_clock: MockClock) -> None:
+    def count(le: str) -> float | None:
+        return rig.metrics.registry.get_sample_value("transport_broadcast_seconds_bucket", {"le": le})
+
+    with rig.listening() as ear, rig.listening(only("a")):
+        rig.happen("a")
+        rig.happen("b")
+        assert await ear.ids() == [1, 2]
+        assert count("+Inf") == count("0.005") == 2  # a round for each group
+
+
 async def test_an_event_in_the_middle_of_a_broadcast_comes_to_everybody_once(
     rig: Rig, autojump_clock: MockClock
 ) -> None:

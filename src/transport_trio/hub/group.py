@@ -6,6 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import trio
+
 from transport_trio.hub.filter import Filter
 from transport_trio.metrics import Metrics
 
@@ -20,7 +22,7 @@ class Group:
     same, the pieces are joined once and shared. So a burst costs a listener one system call, not one for each event.
     """
 
-    __slots__ = ("_frames", "_ids", "_joined", "_metrics", "filter", "members", "run_bytes")
+    __slots__ = ("_came_at", "_frames", "_ids", "_joined", "_metrics", "filter", "members", "run_bytes")
 
     def __init__(self, filter_: Filter, metrics: Metrics) -> None:
         self.filter = filter_
@@ -28,6 +30,7 @@ class Group:
         self.members: dict[Listener, None] = {}
         self._ids: list[int] = []  # rising
         self._frames: list[bytes] = []
+        self._came_at: list[float] = []
         self._joined: dict[int, bytes] = {}  # the frames from this index on
         self.run_bytes = 0  # what somebody gets who has had nothing of it
 
@@ -35,6 +38,7 @@ class Group:
         """An event for everybody here."""
         self._ids.append(event_id)
         self._frames.append(frame)
+        self._came_at.append(trio.current_time())
         self.run_bytes += len(frame)
         self._joined.clear()
 
@@ -45,8 +49,9 @@ class Group:
 
     def forget(self, count: int) -> None:
         """The oldest so many events have been given to everybody."""
+        self._metrics.broadcast_seconds.observe(trio.current_time() - self._came_at[0])
         self.run_bytes -= sum(map(len, self._frames[:count]))
-        del self._ids[:count], self._frames[:count]
+        del self._ids[:count], self._frames[:count], self._came_at[:count]
         self._joined.clear()
 
     def give(self, listeners: Iterable[Listener]) -> None:
