@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 READ_BYTES = 16 * 1024
 # How long a closed listener may take to read what is left for it and to answer; an honest one needs a round trip.
 CLOSE_S = 3.0
-# Between two reads from a peer that we have closed.
-SKIM_REST_S = 0.05
+# How a peer that we have closed is read: at a walking pace.
+SKIM_BYTES, SKIM_REST_S = 64 * 1024, 0.05
 
 
 class Peer:
@@ -76,7 +76,7 @@ class Peer:
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                data = self._socket.recv(READ_BYTES)
+                data = self._socket.recv(READ_BYTES if self._listener.is_open else SKIM_BYTES)
             except BlockingIOError:
                 continue
             if not data:
@@ -88,7 +88,7 @@ class Peer:
                 return
             else:
                 # Closing with unread input would be a reset, and could cost the peer our close frame. So we read on for
-                # its own, at a walking pace: what a flood says costs more to read than to send.
+                # its own; but what a flood says costs more to read than to send.
                 await trio.sleep(SKIM_REST_S)
 
     def _hear(self, data: bytes) -> None:
