@@ -56,7 +56,7 @@ bench: $(PEERS_STAMP) ## Measure everything beside other servers; tables, plots 
 			--plot benchmarks/results/$$name.png $(ARGS) || exit 1; done
 
 .PHONY: drills
-drills: $(DEV_STAMP) ## Try every promise under faults, about ten minutes; ARGS="kill_anytime --short" for some
+drills: $(DEV_STAMP) ## Try every promise under faults, seven to ten minutes; ARGS="kill_anytime --short" for some
 	@$(BIN)/python -m drills $(ARGS)
 
 .PHONY: lock

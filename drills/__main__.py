@@ -79,7 +79,7 @@ def _processor_s() -> float:
 @click.command(
     epilog="""\b
     Examples:
-      python -m drills                          all of them; about ten minutes on two cores
+      python -m drills                          all of them; seven to ten minutes on two cores
       python -m drills kill_anytime --short     one, in its short form
       python -m drills --json figures.json
     """
