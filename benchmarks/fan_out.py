@@ -126,6 +126,8 @@ def running(server: Server) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 def _free_ports() -> int:

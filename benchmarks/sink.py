@@ -83,6 +83,4 @@ def listening(port: int, path: str, listeners: int, *, first_message: str = "", 
         sink.connected_in_s = answer["seconds"]
         yield sink
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait()
+        process.communicate()  # closes its standard input, which ends it
