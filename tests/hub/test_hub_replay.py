@@ -135,6 +135,7 @@ async def test_a_listener_closed_while_a_page_is_read_gets_none_of_it(rig: Rig, 
         rig.journal.gate.set()
         heard = await ear.hear()
     assert [message.get("type") or message["close"] for message in heard] == ["welcome", 1001]
+    assert rig.metrics.registry.get_sample_value("transport_frames_sent_total") == 1
     assert rig.hub.statistics().live == 0
 
 

@@ -210,8 +210,7 @@ class Listener:
     def take_page(self, page: FramedPage) -> None:
         self.cursor = page.last_event_id
         if page.frames:
-            self._pace((page.run,))
-            self._hub.count(page.frames)
+            self._pace((page.run,), page.frames)
         if self.is_open and self.cursor >= self._hub.head:
             # No await since the page was read: the next event that the hub is told follows it.
             with self._hub.regrouping(self):
@@ -219,19 +218,18 @@ class Listener:
 
     def take_snapshot(self, snapshot: FramedSnapshot) -> None:
         self.cursor, self.phase = snapshot.last_event_id, Phase.REPLAY
-        self._pace(snapshot.frames)
-        self._hub.count(len(snapshot.frames))
+        self._pace(snapshot.frames, len(snapshot.frames))
 
     def take_gap(self, gone: HistoryGone) -> None:
         """The history asked for is gone: say so, and go on with a snapshot."""
         self.epoch, self.cursor, self.phase = self._hub.epoch, self._hub.head, Phase.SNAPSHOT
         self._hub.gap_told(gone.reason)
         gap = wire.gap(after=gone.after, oldest=gone.oldest, reason=gone.reason, epoch=self.epoch)
-        self._pace((wire.text_frame(gap),))
-        self._hub.count(1)
+        self._pace((wire.text_frame(gap),), 1)
 
-    def _pace(self, runs: Iterable[bytes]) -> None:
+    def _pace(self, runs: Iterable[bytes], frames: int) -> None:
         if self.is_open:
             for run in runs:
                 self.keep(run, paced=True)
             self.flush()
+            self._hub.count(frames)
