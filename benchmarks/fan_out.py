@@ -8,15 +8,15 @@ Every server has one core and pushes the same 153 bytes to all listeners, which 
 event at a time: the next is published when every listener has had the one before. Then bursts of 100 at once. A figure
 is the median of the rounds; "sink %" is how busy the listeners' core was: below 90 they were not what limited it.
 
-`hub` is this service's hub and its connections, fed with events from nowhere, as the others are. `uvicorn` (Starlette
-on uvloop) and `nats` (its WebSocket gateway) come with `make dev`; `ws` and `socket.io` need Node.js and npm.
+`hub` is this service's hub and its connections, fed with events from nowhere, as the others are; `nats` is the
+WebSocket gateway of nats-server. `uvicorn` (Starlette on uvloop) is installed by `make bench`; `ws` and `socket.io`
+need npm.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -30,7 +30,7 @@ from typing import Any
 
 import attrs
 
-from harness import LOAD_CORE, SERVER_CORE, arguments, cpu_s, pin, plot, report
+from harness import LOAD_CORE, SERVER_CORE, arguments, cpu_s, end, pin, plot, report
 from sink import Sink, listening
 
 HERE = Path(__file__).parent
@@ -120,12 +120,7 @@ def running(server: Server) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
             _wait_for(port, process)
             yield process, port
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
             assert process.stdin is not None
             process.stdin.close()
 

@@ -43,10 +43,6 @@ class Target:
     sandbox_pid: int
 
     @property
-    def ws_url(self) -> str:
-        return self.url.replace("http://", "ws://") + "/ws"
-
-    @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
@@ -110,12 +106,17 @@ def _child(command: Sequence[str], core: int, environ: dict[str, str], folder: s
     try:
         yield _Child(process.pid, _wait_for_address(process, output))
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Stop a server, in order if it does so in time."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait_for_address(process: subprocess.Popen[bytes], output: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import trio
@@ -65,12 +66,7 @@ async def main(port: int, size_bytes: int) -> None:
             started_at=trio.current_time(),
             stopping=lambda: False,
         )
-        stop = trio.Event()
-
-        async def run(*, task_status: trio.TaskStatus[str]) -> None:
-            await serve(deps, stop=stop, task_status=task_status)
-
-        await nursery.start(run)
+        await nursery.start(partial(serve, deps, stop=trio.Event()))
         await publish(hub, size_bytes)
         nursery.cancel_scope.cancel(reason="nobody publishes any more")
 

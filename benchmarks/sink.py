@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import subprocess
@@ -63,9 +64,11 @@ def _program() -> str:
     compiler = shutil.which("cc")
     if compiler is None:
         raise SystemExit("the listeners of this benchmark are written in C: install a compiler (Debian: gcc libc6-dev)")
-    program = Path(tempfile.mkdtemp(prefix="transport-trio-bench-")) / "sink"
+    folder = tempfile.mkdtemp(prefix="transport-trio-bench-")
+    atexit.register(shutil.rmtree, folder)
+    program = f"{folder}/sink"
     subprocess.run([compiler, "-O2", "-o", program, SOURCE], check=True)
-    return str(program)
+    return program
 
 
 @contextmanager
