@@ -10,12 +10,17 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import pytest
 import trio
+from prometheus_client import CollectorRegistry
+from trio.testing import open_stream_to_socket_listener
 from web_rig import GET, LAST_GET, POST, TEST_S, Site, serving
 
-from transport_trio.web.crowd import REFUSED_AT_ONCE
+from transport_trio.metrics import Metrics
+from transport_trio.web.connection import Guard
+from transport_trio.web.crowd import REFUSED_AT_ONCE, Crowd
 
 
 @asynccontextmanager
@@ -174,3 +179,41 @@ def test_limits_fit_into_the_open_files_that_the_system_allows(soft: int, hard: 
     command = [sys.executable, "-c", FIT, str(soft), str(hard)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TEST_S)
     assert done.stdout.strip() == told
+
+
+class Upgraded:
+    """A connection that has become a listener's, whose task then meets a bug."""
+
+    def __init__(self, stream: trio.SocketStream, peer: Upgraded | None = None) -> None:
+        self.peer = peer
+        self._stream = stream
+
+    async def run(self) -> None:
+        if self.peer is None:
+            await self._stream.aclose()
+            raise RuntimeError("a bug")
+
+
+@pytest.mark.usefixtures("errors_expected")
+async def test_a_bug_in_a_listeners_task_is_logged_and_ends_that_connection_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics = Metrics.create(CollectorRegistry())
+    made: list[Upgraded] = []
+
+    def connect(stream: trio.SocketStream, guard: Guard) -> Any:
+        made.append(Upgraded(stream, Upgraded(stream)))
+        return made[-1]
+
+    crowd = Crowd(connect, 10, metrics)
+    with trio.fail_after(TEST_S):
+        async with trio.open_nursery() as nursery:
+            [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            nursery.start_soon(crowd.accept, listener, nursery)
+            for _ in range(2):
+                await trio.aclose_forcefully(await open_stream_to_socket_listener(listener))
+            while len(made) < 2 or crowd.open:  # noqa: ASYNC110 -- nobody tells
+                await trio.sleep(0.005)
+            nursery.cancel_scope.cancel()
+    assert [record.message for record in caplog.records] == ["listener's connection failed"] * 2
+    assert all(record.exc_info for record in caplog.records)
