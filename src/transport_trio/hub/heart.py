@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import trio
 
+from transport_trio.hub.broadcast import SLICE_WRITES
 from transport_trio.hub.listener import Listener
 from transport_trio.wire.socket import Close, ping_frame
 
@@ -15,8 +16,6 @@ SILENT_HEARTBEATS = 3
 TURNS = 60
 # A turn that comes later than this was held up, because the whole process stood still.
 LATE_HEARTBEATS = 0.5
-# Pings in a row before others have their turn.
-SLICE = 128
 
 
 class Heart:
@@ -48,8 +47,8 @@ class Heart:
             await self._take_turn(tuple(self._turns[self._at]))
 
     async def _take_turn(self, listeners: Sequence[Listener]) -> None:
-        for start in range(0, len(listeners), SLICE):
-            for listener in listeners[start : start + SLICE]:
+        for start in range(0, len(listeners), SLICE_WRITES):
+            for listener in listeners[start : start + SLICE_WRITES]:
                 if listener.is_open:
                     self._beat(listener)
             await trio.lowlevel.checkpoint()

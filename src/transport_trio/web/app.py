@@ -57,7 +57,7 @@ class TransportApp(QuartTrio):
         self.url_map.merge_slashes = False  # `/sessions//x` is an unknown path and not a redirect
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] != "lifespan" and not scope["path"].startswith("/"):
+        if scope["type"] != "lifespan":
             scope["path"] = origin_form(scope["path"])
         await super().asgi_app(scope, receive, send)
 
@@ -98,7 +98,7 @@ class TransportApp(QuartTrio):
 
 def create_app(deps: WebDeps) -> QuartTrio:
     """The service's application, all routes registered; it owns no tasks beyond its requests."""
-    app = TransportApp(Access(deps.metrics, wants_lines=deps.settings.access_log))
+    app = TransportApp(deps.access)
     _check_first(app, deps)
     _answer_failures(app)
     register_sessions(app, deps)

@@ -8,6 +8,7 @@
 - A connection that its client has closed ends at once, and not when its keep-alive runs out.
 - What comes after a connection's last request is dropped, and does not spoil that request's answer.
 - A failure ends this connection and is logged; it does not end the server.
+- An upgrade of `/ws` takes the socket away from Hypercorn (`web/entrance.py`); to Hypercorn no request is a WebSocket.
 - What is refused here, and never reaches the application, is told to a `Guard`.
 
 Held to Hypercorn 0.18; tests/web/test_web_connection.py names what this relies on.
@@ -48,7 +49,6 @@ PIECE_BYTES = 64 * 1024
 # h11 takes a bare LF for the end of a line, and joins lines that begin with a blank to the line before. Proxies that do
 # neither see other headers than we: the way in for requests hidden in requests (RFC 9112, 2.2 and 5.2, lets us refuse).
 AMBIGUOUS_LINE = re.compile(rb"(?<!\r)\n|\n[ \t]")
-
 TLS_HANDSHAKE = b"\x16\x03"  # a record of that type, in any version (RFC 8446, 5.1)
 
 
@@ -147,7 +147,9 @@ class Http11(H11Protocol):
             await self._refuse(505, Refused.NOT_SUPPORTED)
             await self.send(Closed())
             return
-        self.connection_state.pop(REFUSAL, None)
+        if all(name != b"upgrade" for name, _ in request.headers):
+            await super()._create_stream(request)
+            return
         upgrade = Upgrade.asked_for(request)
         if upgrade is not None:
             if not upgrade.is_valid or self.connection.trailing_data[0]:  # nothing may come before our answer
@@ -157,7 +159,7 @@ class Http11(H11Protocol):
             try:
                 self._let_in(upgrade)
             except TransportError as refusal:
-                self.connection_state[REFUSAL] = refusal
+                self.connection_state[REFUSAL] = refusal  # for this request alone: its answer closes the connection
             else:
                 raise Switched
         await super()._create_stream(without_upgrade(request))
@@ -166,8 +168,6 @@ class Http11(H11Protocol):
 def without_upgrade(request: h11.Request) -> h11.Request:
     """The request as one that wants nothing but an answer, so that Hypercorn takes it for no WebSocket."""
     headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-    if len(headers) == len(request.headers):
-        return request
     return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
 
 

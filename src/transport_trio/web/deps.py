@@ -13,6 +13,7 @@ from transport_trio.models import Check
 from transport_trio.ports import Journal
 from transport_trio.sessions import SessionService
 from transport_trio.settings import Settings
+from transport_trio.web.access import Access
 from transport_trio.web.auth import KeyRing
 
 
@@ -30,3 +31,8 @@ class WebDeps:
     checks: Callable[[], list[Check]]
     started_at: float
     stopping: Callable[[], bool]
+
+    @property
+    def access(self) -> Access:
+        """What tells of requests."""
+        return Access(self.metrics, wants_lines=self.settings.access_log)

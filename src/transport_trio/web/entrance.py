@@ -10,10 +10,9 @@ import h11
 from hypercorn.protocol.ws_stream import Handshake
 from wsproto.utilities import generate_accept_token
 
-from transport_trio.hub import Hub, Listener, Subscription
-from transport_trio.settings import Settings
-from transport_trio.web.access import Access
-from transport_trio.web.auth import KeyRing, require_caller
+from transport_trio.hub import Listener, Subscription
+from transport_trio.web.auth import require_caller
+from transport_trio.web.deps import WebDeps
 from transport_trio.web.handshake import SUBPROTOCOL, offered_key, origin_allowed, subscription
 from transport_trio.web.peer import Peer
 from transport_trio.web.problems import Forbidden, Unauthorized, UnknownPath
@@ -34,15 +33,14 @@ class Upgrade:
     @classmethod
     def asked_for(cls, request: h11.Request) -> Upgrade | None:
         """What the request asks for, None when it is not this."""
-        headers = list(request.headers)
-        names = {name for name, _ in headers}
-        if request.method != b"GET" or b"upgrade" not in names:
+        if request.method != b"GET":
             return None
+        headers = list(request.headers)
         handshake = Handshake(headers, request.http_version.decode())
         tokens = {token.lower() for token in handshake.connection_tokens or ()}
         if "upgrade" not in tokens or (handshake.upgrade or b"").lower() != b"websocket":
             return None
-        if {b"content-length", b"transfer-encoding"} <= names:
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
             return None  # a request that could be read in two ways is refused as such, whatever it wants
         return cls(path_of(request.target), request.target.partition(b"?")[2], headers, handshake)
 
@@ -75,10 +73,7 @@ class Upgrade:
 class Entrance:
     """Lets listeners in."""
 
-    hub: Hub
-    settings: Settings
-    keys: KeyRing
-    access: Access
+    deps: WebDeps
 
     def let_in(self, upgrade: Upgrade, detach: Callable[[], socket.socket], client: str | None) -> Peer:
         """The listener's end of the connection, greeted already; its `run` must follow.
@@ -90,14 +85,14 @@ class Entrance:
         def connect(listener: Listener) -> Peer:
             return Peer(detach(), listener, self, client)
 
-        peer = self.hub.join(self._admit(upgrade), connect, upgrade.accepted()).line
+        peer = self.deps.hub.join(self._admit(upgrade), connect, upgrade.accepted()).line
         assert isinstance(peer, Peer)
         return peer
 
     def left(self, listener: Listener, *, stayed_s: float, client: str | None) -> None:
         """The connection of a listener has ended."""
-        self.hub.leave(listener)
-        self.access.tell(method="GET", route=PATH, path=PATH, status="101", duration_s=stayed_s, client=client)
+        self.deps.hub.leave(listener)
+        self.deps.access.tell(method="GET", route=PATH, path=PATH, status="101", duration_s=stayed_s, client=client)
 
     def _admit(self, upgrade: Upgrade) -> Subscription:
         """What the caller wants to hear, if it may.
@@ -106,16 +101,17 @@ class Entrance:
             Unauthorized, UnknownPath, Forbidden, InvalidRequest: in this order.
         """
         if upgrade.path != PATH:
-            require_caller(self.keys, upgrade.values(b"authorization"))
+            require_caller(self.deps.keys, upgrade.values(b"authorization"))
             raise UnknownPath("there is no WebSocket at this path")
-        if self.keys.required:
+        keys = self.deps.keys
+        if keys.required:
             offered = upgrade.handshake.subprotocols or ()
             key = offered_key(upgrade.values(b"authorization"), offered, upgrade.query)
-            if key is None or self.keys.caller(key) is None:
+            if key is None or keys.caller(key) is None:
                 raise Unauthorized("/ws wants a key: as a Bearer token, as a subprotocol, or as ?token=")
         origins = upgrade.values(b"origin")
         host = next(iter(upgrade.values(b"host")), None)
-        allowed = self.settings.allowed_origins
-        if not origin_allowed(origins, host, allowed=allowed, keys_required=self.keys.required):
+        allowed = self.deps.settings.allowed_origins
+        if not origin_allowed(origins, host, allowed=allowed, keys_required=keys.required):
             raise Forbidden("pages of this origin may not listen; ALLOWED_ORIGINS names those that may")
         return subscription(upgrade.query)

@@ -42,7 +42,7 @@ class Peer:
     )
 
     def __init__(self, sock: socket.socket, listener: Listener, entrance: Entrance, client: str | None) -> None:
-        settings = entrance.settings
+        settings = entrance.deps.settings
         self.send = sock.send
         self._socket = sock
         self._listener = listener

@@ -11,7 +11,6 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from transport_trio.errors import SettingsError
 from transport_trio.settings import Settings
-from transport_trio.web.access import Access
 from transport_trio.web.app import create_app
 from transport_trio.web.connection import Connection, Guard, Patience
 from transport_trio.web.crowd import Crowd
@@ -45,17 +44,17 @@ async def serve(
     Raises:
         SettingsError: it cannot listen there.
     """
-    settings, metrics = deps.settings, deps.metrics
+    settings = deps.settings
     config = hypercorn_config(settings)
     context = WorkerContext(None)
     app = ASGIWrapper(create_app(deps))
-    entrance = Entrance(deps.hub, settings, deps.keys, Access(metrics, wants_lines=settings.access_log))
+    entrance = Entrance(deps)
     patience = Patience(head_s=settings.head_timeout_s)
 
     def connect(stream: trio.SocketStream, guard: Guard) -> Connection:
         return Connection(app, config, context, stream, guard, entrance, patience)
 
-    crowd = Crowd(connect, settings.connections_max, metrics)
+    crowd = Crowd(connect, settings.connections_max, deps.metrics)
     listeners = await _listen(settings)
     async with trio.open_nursery() as serving:
         async with trio.open_nursery() as accepting:
