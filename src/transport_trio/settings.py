@@ -103,6 +103,13 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise _Fault("is no file, or this user may not look; give the path of one")
+    return path
+
+
 def _api_keys(text: str) -> tuple[str, ...]:
     keys = tuple(part.strip() for part in text.split(",") if part.strip())
     if not keys or any(len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key for key in keys):
@@ -140,6 +147,12 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for all.")
     port: int = _setting(8084, "Port to listen on; 0 picks a free one.", _number(0, 65535, integer=True))
+    tls_certificate_file: Path | None = _setting(
+        None, "Certificate and its chain (PEM); with it PORT speaks TLS, and nothing else.", _file
+    )
+    tls_key_file: Path | None = _setting(
+        None, "The certificate's private key (PEM); unset: it is in the certificate's file.", _file
+    )
     data_dir: Path = _setting(Path("data"), "Folder of the journal; one service at a time.", Path)
 
     daily_api_key: str | None = _setting(None, "API key of the Daily domain.", _api_key, secret=True)
@@ -258,6 +271,8 @@ class Settings:
                     shown = "(hidden)" if field.metadata["secret"] else repr(text)
                     raise SettingsError(f"{variable}: {shown} {fault}") from None
                 break
+        if "tls_key_file" in values and "tls_certificate_file" not in values:
+            raise SettingsError("TLS_KEY_FILE: there is no certificate for this key; give TLS_CERTIFICATE_FILE, too")
         return cls(**values)
 
 

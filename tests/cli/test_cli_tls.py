@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 from cli_children import ScriptedService, handler
@@ -17,32 +14,18 @@ from click.testing import CliRunner
 from socket_service import SocketService, ended, says, welcome
 from trio_websocket import serve_websocket
 
+from identity import Identity
 from transport_trio.cli.entry import cli
 from transport_trio.cli.follow import Follower
 from transport_trio.cli.position import Position
 from transport_trio.cli.problems import ServiceFailure
 from transport_trio.cli.target import Target
 
-pytestmark = pytest.mark.tools  # openssl makes the certificate
 
-
-@attrs.frozen
-class Identity:
-    certificate: Path
-    context: ssl.SSLContext
-
-
-@pytest.fixture(scope="module")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+@pytest.fixture
+def identity(tmp_path: Path) -> Identity:
     """A certificate for this machine that nobody trusts yet."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    subprocess.run([*request, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    return Identity(certificate, context)
+    return Identity.new(tmp_path)
 
 
 @pytest.fixture
@@ -50,7 +33,7 @@ def secure_service(identity: Identity) -> Iterator[ScriptedService]:
     service = ScriptedService(answer=(200, {"sessions": [], "total": 0}))
     service.go_on.set()
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(service))
-    server.socket = identity.context.wrap_socket(server.socket, server_side=True)
+    server.socket = identity.context().wrap_socket(server.socket, server_side=True)
     service.url = f"https://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -67,7 +50,7 @@ def test_sessions_trusts_what_the_system_trusts(
     refused = CliRunner().invoke(cli, arguments)
     assert refused.exit_code == 1
     assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
-    monkeypatch.setenv("SSL_CERT_FILE", str(identity.certificate))
+    monkeypatch.setenv("SSL_CERT_FILE", str(identity.authority))
     assert CliRunner().invoke(cli, arguments).output == "no sessions\n"
 
 
@@ -76,7 +59,7 @@ async def test_watch_trusts_what_the_system_trusts(identity: Identity, monkeypat
     told = trio.Event()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            server = await nursery.start(serve_websocket, service.serve, "127.0.0.1", 0, identity.context)
+            server = await nursery.start(serve_websocket, service.serve, "127.0.0.1", 0, identity.context())
             follower = Follower(
                 target=Target(url=f"https://127.0.0.1:{server.port}"),
                 position=Position(),
@@ -86,7 +69,7 @@ async def test_watch_trusts_what_the_system_trusts(identity: Identity, monkeypat
             with pytest.raises(ServiceFailure) as caught:
                 await follower.run()
             assert "CERTIFICATE_VERIFY_FAILED" in caught.value.message
-            monkeypatch.setenv("SSL_CERT_FILE", str(identity.certificate))
+            monkeypatch.setenv("SSL_CERT_FILE", str(identity.authority))
             nursery.start_soon(follower.run)
             await told.wait()
             nursery.cancel_scope.cancel()

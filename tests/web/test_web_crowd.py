@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import trio
 from prometheus_client import CollectorRegistry
 from trio.testing import open_stream_to_socket_listener
-from web_rig import GET, LAST_GET, POST, TEST_S, Site, serving
+from web_rig import GET, LAST_GET, POST, TEST_S, Site, no_more_files, serving
 
 from transport_trio.metrics import Metrics
 from transport_trio.web.connection import Guard
 from transport_trio.web.crowd import REFUSED_AT_ONCE, Crowd
+from transport_trio.web.secure import TlsSession
 
 
 @asynccontextmanager
@@ -117,19 +116,6 @@ async def test_those_who_are_refused_and_stay_cost_a_bounded_number_of_files() -
                 await stream.aclose()
 
 
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """This process, the server in it included, can open none during the block."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 async def test_the_service_goes_on_when_it_can_open_no_more_files() -> None:
     with trio.fail_after(TEST_S):
         async with serving() as site, holding(site, 10) as idle:
@@ -201,7 +187,7 @@ async def test_a_bug_in_a_listeners_task_is_logged_and_ends_that_connection_alon
     metrics = Metrics.create(CollectorRegistry())
     made: list[Upgraded] = []
 
-    def connect(stream: trio.SocketStream, guard: Guard) -> Any:
+    def connect(stream: trio.SocketStream, guard: Guard, tls: TlsSession | None) -> Any:
         made.append(Upgraded(stream, Upgraded(stream)))
         return made[-1]
 

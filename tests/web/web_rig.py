@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -196,6 +198,19 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
         assert set(fault) == {"path", "message"}
     assert "Traceback" not in response.text
     return document
+
+
+@contextmanager
+def no_more_files(but: int = 0) -> Iterator[None]:
+    """This process, the server in it included, can open none, or so many, during the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + but, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def created(site: Site) -> str:

@@ -41,6 +41,7 @@ from transport_trio.errors import TransportError
 from transport_trio.web.entrance import Entrance, Upgrade
 from transport_trio.web.peer import Peer
 from transport_trio.web.refusals import OF_STATUS, REFUSAL, Refused
+from transport_trio.web.secure import SecureSocket, TlsSession
 from transport_trio.web.sockets import has_unread, reset_on_close
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class Http11(H11Protocol):
         reason = OF_STATUS.get(status_code, Refused.NOT_HTTP)
         if self.connection.trailing_data[0].startswith(TLS_HANDSHAKE):
             reason = Refused.TLS
-            log.info("a client speaks TLS; it ends in front of this service, at a proxy")
+            log.info("a client speaks TLS to a port that does not; see TLS_CERTIFICATE_FILE")
         await self._refuse(status_code, reason)
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -185,12 +186,14 @@ class Connection(TCPServer):
         guard: Guard,
         entrance: Entrance,
         patience: Patience = Patience(),
+        tls: TlsSession | None = None,
     ) -> None:
-        super().__init__(app, config, context, {}, stream)  # type: ignore[arg-type]
+        super().__init__(app, config, context, {}, stream if tls is None else tls.stream)  # type: ignore[arg-type]
         self.guard = guard
         self.peer: Peer | None = None  # set when the connection has become a listener's
         self._entrance = entrance
         self._socket = stream.socket
+        self._tls = tls  # over this stream, where the client speaks it
         self._patience = patience
         self._over = False  # nothing comes in any more
         self._takes = False  # something has come, and is being read: Trio gives us what was there a turn later
@@ -208,7 +211,7 @@ class Connection(TCPServer):
             log.exception("connection failed")
         finally:
             if self.peer is None:
-                with trio.CancelScope(shield=True):  # neither waits for the peer
+                with trio.CancelScope(shield=True):  # nothing in it waits for the peer to act
                     await self._close()
 
     async def _serve(self) -> None:
@@ -224,25 +227,35 @@ class Connection(TCPServer):
                 self.context,
                 tasks,
                 ConnectionState({}),
-                False,
+                self._tls is not None,
                 client,
                 server,
                 self.protocol_send,
             )
             self._begin_waiting()
-            with suppress(Switched):
-                await self._read_patiently()
+            if self._tls is None or await self._shake_hands(self._tls):
+                with suppress(Switched):
+                    await self._read_patiently()
             self._over = True
             self._end_waiting()
+
+    async def _shake_hands(self, tls: TlsSession) -> bool:
+        try:
+            reason = await tls.shake_hands(self._patience.head_s)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        if reason is not None:
+            self.guard.refused(reason)
+        return reason is None
 
     def _let_in(self, client: tuple[str, int] | None, upgrade: Upgrade) -> None:
         """Hand the socket over: nobody else uses it, for whoever asks is the task that reads from it."""
         family, kind, proto = self._socket.family, self._socket.type, self._socket.proto
 
-        def detach() -> socket.socket:
+        def detach() -> socket.socket | SecureSocket:
             sock = socket.socket(family, kind, proto, self._socket.detach())
             sock.setblocking(False)
-            return sock
+            return sock if self._tls is None else self._tls.over(sock)
 
         self.peer = self._entrance.let_in(upgrade, detach, client[0] if client else None)
 
@@ -329,6 +342,8 @@ class Connection(TCPServer):
         await self.protocol.handle(Closed())
 
     async def _close(self) -> None:
+        if self._tls is not None:
+            await self._tls.say_goodbye()
         # Not `send_eof`: it makes a send that is just beginning in another task fail as if that were a bug.
         with suppress(OSError):  # the peer may have gone
             self._socket.shutdown(socket.SHUT_WR)

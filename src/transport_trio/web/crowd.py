@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import ssl
 from collections.abc import Callable, Collection
 
 import trio
@@ -12,6 +13,7 @@ from transport_trio.metrics import Metrics
 from transport_trio.web.connection import Connection, Guard
 from transport_trio.web.peer import Peer
 from transport_trio.web.refusals import Refused
+from transport_trio.web.secure import TlsSession
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +25,17 @@ REFUSE_S = 1.0
 COMPLAIN_EVERY_S = 60.0
 FULL = b"HTTP/1.1 503 \r\nretry-after: 10\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
-Connect = Callable[[trio.SocketStream, Guard], Connection]
+Connect = Callable[[trio.SocketStream, Guard, TlsSession | None], Connection]
+ShowContext = Callable[[], ssl.SSLContext]
 
 
 class Crowd:
     """The connections that are open, at most `limit`. One too many takes the place of the one that has been idle for
-    longest, if one is. One whose request has come, and was not read yet, is not idle."""
+    longest, if one is. One whose request has come, and was not read yet, is not idle. With `tls` all speak it."""
 
-    def __init__(self, connect: Connect, limit: int, metrics: Metrics) -> None:
+    def __init__(self, connect: Connect, limit: int, metrics: Metrics, tls: ShowContext | None = None) -> None:
         self._connect = connect
+        self._tls = tls
         self._limit = limit
         self._metrics = metrics
         self._open: set[Connection | Peer] = set()
@@ -82,14 +86,15 @@ class Crowd:
     # --- at the door
 
     def _admit(self, stream: trio.SocketStream, nursery: trio.Nursery) -> None:
+        tls = TlsSession(stream, self._tls()) if self._tls is not None else None
         if len(self._open) >= self._limit:
             self._complain("as many connections as allowed; idle ones make room", connections_max=self._limit)
             if not self._make_room():
                 self.refused(Refused.FULL)
-                nursery.start_soon(self._refuse, stream)
+                nursery.start_soon(self._refuse, stream, tls)
                 return
             self.refused(Refused.CROWDED)
-        connection = self._connect(stream, self)
+        connection = self._connect(stream, self, tls)
         self._open.add(connection)
         nursery.start_soon(self._serve, connection)
 
@@ -131,7 +136,7 @@ class Crowd:
         self._change.set()
         self._change = trio.Event()
 
-    async def _refuse(self, stream: trio.SocketStream) -> None:
+    async def _refuse(self, stream: trio.SocketStream, tls: TlsSession | None) -> None:
         """Say 503, if the peer takes it soon. Closing with unread data is a reset and can cost it our words."""
         if self._refusing >= REFUSED_AT_ONCE:
             await trio.aclose_forcefully(stream)
@@ -139,7 +144,11 @@ class Crowd:
         self._refusing += 1
         try:
             with trio.move_on_after(REFUSE_S):
-                await stream.send_all(FULL)
+                if tls is None:
+                    await stream.send_all(FULL)
+                elif await tls.shake_hands(REFUSE_S) is None:
+                    await tls.stream.send_all(FULL)
+                    await tls.say_goodbye()
                 await stream.send_eof()
                 while await stream.receive_some():
                     pass

@@ -16,6 +16,7 @@ from transport_trio.web.deps import WebDeps
 from transport_trio.web.handshake import SUBPROTOCOL, offered_key, origin_allowed, subscription
 from transport_trio.web.peer import Peer
 from transport_trio.web.problems import Forbidden, Unauthorized, UnknownPath
+from transport_trio.web.secure import SecureSocket
 from transport_trio.web.target import path_of
 
 PATH = "/ws"
@@ -75,7 +76,7 @@ class Entrance:
 
     deps: WebDeps
 
-    def let_in(self, upgrade: Upgrade, detach: Callable[[], socket.socket], client: str | None) -> Peer:
+    def let_in(self, upgrade: Upgrade, detach: Callable[[], socket.socket | SecureSocket], client: str | None) -> Peer:
         """The listener's end of the connection, greeted already; its `run` must follow.
 
         Raises:

@@ -13,6 +13,7 @@ import trio
 
 from transport_trio.hub import Conversation, Listener
 from transport_trio.web.messages import Binary, Goodbye, Incoming, Messages, PeerPing, PeerPong, ends_with_close
+from transport_trio.web.secure import SecureSocket
 from transport_trio.web.sockets import has_unread, reset_on_close
 from transport_trio.wire.socket import Close
 
@@ -41,7 +42,9 @@ class Peer:
         "send",
     )
 
-    def __init__(self, sock: socket.socket, listener: Listener, entrance: Entrance, client: str | None) -> None:
+    def __init__(
+        self, sock: socket.socket | SecureSocket, listener: Listener, entrance: Entrance, client: str | None
+    ) -> None:
         settings = entrance.deps.settings
         self.send = sock.send
         self._socket = sock
@@ -73,8 +76,10 @@ class Peer:
             self._entrance.left(self._listener, stayed_s=stayed_s, client=self._client)
 
     async def _read(self) -> None:
+        secure = self._socket if isinstance(self._socket, SecureSocket) else None
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            if secure is None or not secure.may_have_more:
+                await trio.lowlevel.wait_readable(self._socket)
             try:
                 data = self._socket.recv(READ_BYTES if self._listener.is_open else SKIM_BYTES)
             except BlockingIOError:

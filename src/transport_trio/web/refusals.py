@@ -13,6 +13,8 @@ class Refused(StrEnum):
 
     NOT_HTTP = "not_http"
     TLS = "tls"
+    NOT_TLS = "not_tls"
+    HANDSHAKE = "handshake"
     UPGRADE = "upgrade"
     HEAD_TOO_LARGE = "head_too_large"
     HEAD_TOO_SLOW = "head_too_slow"

@@ -12,10 +12,12 @@ from hypercorn.trio.worker_context import WorkerContext
 from transport_trio.errors import SettingsError
 from transport_trio.settings import Settings
 from transport_trio.web.app import create_app
+from transport_trio.web.certificate import Certificate
 from transport_trio.web.connection import Connection, Guard, Patience
 from transport_trio.web.crowd import Crowd
 from transport_trio.web.deps import WebDeps
 from transport_trio.web.entrance import Entrance
+from transport_trio.web.secure import TlsSession
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ async def serve(
     Reports the URL that it listens on. Listeners of the hub count as under way until the hub is closed.
 
     Raises:
-        SettingsError: it cannot listen there.
+        SettingsError: it cannot listen there, or its certificate cannot be used.
     """
     settings = deps.settings
     config = hypercorn_config(settings)
@@ -51,16 +53,20 @@ async def serve(
     entrance = Entrance(deps)
     patience = Patience(head_s=settings.head_timeout_s)
 
-    def connect(stream: trio.SocketStream, guard: Guard) -> Connection:
-        return Connection(app, config, context, stream, guard, entrance, patience)
+    certificate = _certificate(settings)
 
-    crowd = Crowd(connect, settings.connections_max, deps.metrics)
+    def connect(stream: trio.SocketStream, guard: Guard, tls: TlsSession | None) -> Connection:
+        return Connection(app, config, context, stream, guard, entrance, patience, tls)
+
+    crowd = Crowd(connect, settings.connections_max, deps.metrics, certificate.context if certificate else None)
     listeners = await _listen(settings)
     async with trio.open_nursery() as serving:
         async with trio.open_nursery() as accepting:
             for listener in listeners:
                 accepting.start_soon(crowd.accept, listener, serving)
-            url = _url(listeners[0])
+            if certificate is not None:
+                accepting.start_soon(certificate.watch)
+            url = _url(listeners[0], "https" if certificate else "http")
             log.info("listening", extra={"url": url})
             task_status.started(url)
             await stop.wait()
@@ -88,6 +94,13 @@ async def _listen(settings: Settings) -> list[trio.SocketListener]:
         raise SettingsError(f"{where}: cannot listen there ({exc.strerror or exc}); give others") from exc
 
 
-def _url(listener: trio.SocketListener) -> str:
+def _certificate(settings: Settings) -> Certificate | None:
+    """None where clients speak no TLS."""
+    if settings.tls_certificate_file is None:
+        return None
+    return Certificate(settings.tls_certificate_file, settings.tls_key_file)
+
+
+def _url(listener: trio.SocketListener, scheme: str) -> str:
     host, port = listener.socket.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
