@@ -1,6 +1,7 @@
 """The service's own hub and WebSocket lane, published to through lines on standard input, without REST and journal.
 
-It is what the other servers of the comparison are: events come from nowhere and go to everybody.
+It is what the other servers of the comparison are: events come from nowhere and go to everybody. With the file of a
+certificate and its key it speaks TLS.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -49,8 +51,8 @@ def event(event_id: int, size_bytes: int) -> RecordedEvent:
     return RecordedEvent(event_id, SessionId("s"), EventType.SESSION_UPDATED, datetime.now(UTC), body)
 
 
-async def main(port: int, size_bytes: int) -> None:
-    settings = Settings(port=port, listeners_max=20_000, connections_max=20_000)
+async def main(port: int, size_bytes: int, certificate: Path | None) -> None:
+    settings = Settings(port=port, listeners_max=20_000, connections_max=20_000, tls_certificate_file=certificate)
     journal: Any = NoJournal()
     metrics = Metrics.create(CollectorRegistry())
     async with open_hub(journal, metrics, settings) as hub, trio.open_nursery() as nursery:
@@ -72,4 +74,4 @@ async def main(port: int, size_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]), int(sys.argv[2]))
+    trio.run(main, int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
