@@ -320,9 +320,9 @@ def test_a_certificate_that_cannot_be_used_is_named(identity: Identity, tmp_path
     locked.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
     for chain, key, reason in [
         (identity.chain, other.key, "mismatch"),
-        (identity.chain, None, "PEM"),
-        (identity.key, identity.key, "PEM"),
-        (identity.chain, locked, "passphrase"),
+        (identity.chain, None, "cannot read"),
+        (identity.key, identity.key, "cannot read"),
+        (identity.chain, locked, "cannot read"),
         (tmp_path / "none.pem", None, "No such file"),
         (tmp_path, None, "directory"),
     ]:

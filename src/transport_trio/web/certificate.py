@@ -77,5 +77,5 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 def _words(exc: OSError) -> str:
     if isinstance(exc, ssl.SSLError):
-        return (exc.reason or str(exc)).lower().replace("_", " ")
+        return (exc.reason or "OpenSSL cannot read it").lower().replace("_", " ")
     return exc.strerror or str(exc)
