@@ -107,3 +107,16 @@ def test_a_record_that_has_come_in_part_is_nothing_yet(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError):
             ours.recv(100)
         assert ours.recv(100) == b""
+
+
+def test_records_that_come_together_are_had_without_more_from_the_kernel(tmp_path: Path) -> None:
+    with connected(tmp_path) as (ours, client):
+        with pytest.raises(BlockingIOError):
+            ours.recv(100)
+        client.socket.send(client.encrypted(b"hello") + client.encrypted(b"world"))
+        assert ours.recv(100) == b"hello"
+        assert ours.may_have_more
+        assert ours.recv(100) == b"world"
+        with pytest.raises(BlockingIOError):
+            ours.recv(100)
+        assert not ours.may_have_more
