@@ -24,6 +24,36 @@ def identity(tmp_path: Path) -> Identity:
     return Identity.new(tmp_path)
 
 
+class Corked(trio.abc.Stream):
+    """Holds back what is sent until it is let go, all at once."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._held: bytes | None = None
+
+    def hold(self) -> None:
+        self._held = b""
+
+    async def let_go(self) -> None:
+        held, self._held = self._held, None
+        await self._stream.send_all(held or b"")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._held is None:
+            await self._stream.send_all(data)
+        else:
+            self._held += data
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 @asynccontextmanager
 async def peer(rig: Served, query: str = "", *, window_bytes: int | None = None) -> AsyncIterator[Peer]:
     """A peer that has been let in; with a small window it is full soon."""
@@ -155,6 +185,20 @@ async def test_who_stops_keeping_to_tls_is_closed_alone(identity: Identity, sent
         assert (await good.receive_json())["type"] == "welcome"
         (told,) = rig.happen("a")
         assert (await good.receive_json())["id"] == told
+
+
+async def test_messages_that_come_together_are_answered_at_once(identity: Identity) -> None:
+    async with serving(**identity.settings) as rig:
+        transport = Corked(await trio.open_tcp_stream("127.0.0.1", rig.port))
+        async with transport:
+            it = Peer(trio.SSLStream(transport, trusting(), server_hostname="127.0.0.1"))  # type: ignore[arg-type]
+            assert await it.upgrade() == 101
+            assert (await it.receive_json())["type"] == "welcome"
+            transport.hold()
+            for _ in range(3):
+                await it.send(TEXT, b'{"type":"ping"}')
+            await transport.let_go()
+            assert [(await it.receive_json())["type"] for _ in range(3)] == ["pong"] * 3
 
 
 async def test_large_messages_cross_records_both_ways(identity: Identity) -> None:

@@ -18,8 +18,8 @@ BUFFER_BYTES = 8 * 1024
 
 
 @contextmanager
-def connected(folder: Path) -> Iterator[tuple[SecureSocket, Client]]:
-    """Our end, and a client that has shaken hands, with little room between them."""
+def connected(folder: Path, early: bytes = b"") -> Iterator[tuple[SecureSocket, Client]]:
+    """Our end, and a client that has shaken hands and perhaps said something, with little room between them."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = Identity.new(folder).context()
     ours.num_tickets = 0
@@ -28,6 +28,8 @@ def connected(folder: Path) -> Iterator[tuple[SecureSocket, Client]]:
     for side in (client, server, client, server):
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()
+    if early:
+        client.write(early)
     left, right = socket.socketpair()
     with left, right:
         for one in (left, right):
@@ -53,6 +55,24 @@ class Client:
         with suppress(ssl.SSLWantReadError):
             while data := self._object.read(65536):
                 self.heard += data
+
+    def read_to_the_end(self) -> bool:
+        """Whether it was an end within TLS."""
+        self.socket.setblocking(True)
+        while data := self.socket.recv(65536):
+            self._incoming.write(data)
+        self._incoming.write_eof()
+        try:
+            while data := self._object.read(65536):
+                self.heard += data
+        except ssl.SSLEOFError:
+            return False
+        return True
+
+    def goodbye(self) -> bytes:
+        with suppress(ssl.SSLWantReadError):
+            self._object.unwrap()
+        return self._outgoing.read()
 
     def encrypted(self, data: bytes) -> bytes:
         self._object.write(data)
@@ -120,3 +140,32 @@ def test_records_that_come_together_are_had_without_more_from_the_kernel(tmp_pat
         with pytest.raises(BlockingIOError):
             ours.recv(100)
         assert not ours.may_have_more
+
+
+def test_what_came_behind_the_handshake_is_had_without_more_from_the_kernel(tmp_path: Path) -> None:
+    with connected(tmp_path, early=b"early") as (ours, _client):
+        assert ours.may_have_more
+        assert ours.recv(100) == b"early"
+
+
+def test_a_goodbye_within_tls_is_an_end(tmp_path: Path) -> None:
+    with connected(tmp_path) as (ours, client):
+        client.socket.send(client.encrypted(b"that was all") + client.goodbye())
+        with pytest.raises(BlockingIOError):
+            ours.recv(100)
+        assert ours.recv(100) == b"that was all"
+        assert ours.recv(100) == b""
+
+
+def test_closing_says_goodbye_but_not_in_the_middle_of_a_record(tmp_path: Path) -> None:
+    with connected(tmp_path) as (ours, client):
+        assert ours.send(b"hello") == 5
+        ours.close()
+        assert client.read_to_the_end()
+        assert client.heard == b"hello"
+    with connected(tmp_path) as (ours, client):
+        taken = ours.send(bytes(1_000_000))
+        client.read(1_000_000)  # makes room for a goodbye that must not come now
+        ours.close()
+        assert not client.read_to_the_end()
+        assert len(client.heard) < taken + 1

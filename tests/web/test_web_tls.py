@@ -44,9 +44,12 @@ async def secure(identity: Identity, **changes: Any) -> AsyncIterator[Site]:
                 yield site
 
 
-async def dialed(site: Site, context: ssl.SSLContext | None = None) -> trio.SSLStream[trio.SocketStream]:
+async def dialed(
+    site: Site, context: ssl.SSLContext | None = None, *, strict: bool = False
+) -> trio.SSLStream[trio.SocketStream]:
+    """With `strict`, an end that is none within TLS raises."""
     plain = await trio.open_tcp_stream(*site.address)
-    return trio.SSLStream(plain, context or trusting(), server_hostname="127.0.0.1", https_compatible=True)
+    return trio.SSLStream(plain, context or trusting(), server_hostname="127.0.0.1", https_compatible=not strict)
 
 
 async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
@@ -119,10 +122,9 @@ async def test_the_end_of_an_answer_is_an_end_within_tls(identity: Identity) -> 
     """Without a goodbye strict clients take it for an attack that cut the answer short."""
     async with secure(identity, keep_alive_s=0.5) as site:
         for request in (LAST_GET, GET, b"no http\r\n\r\n"):
-            plain = await trio.open_tcp_stream(*site.address)
-            stream = trio.SSLStream(plain, trusting(), server_hostname="127.0.0.1")
+            stream = await dialed(site, strict=True)
             await stream.send_all(request)
-            assert (await all_of(stream)).startswith(b"HTTP/1.1 ")  # raises at any other end
+            assert (await all_of(stream)).startswith(b"HTTP/1.1 ")
             await stream.aclose()
 
 
@@ -226,7 +228,7 @@ async def test_one_too_many_is_told_so_within_tls(identity: Identity) -> None:
             await stream.send_all(POST)
         while len(site.service.asked) < len(busy):  # noqa: ASYNC110 -- the fake tells of the first alone
             await trio.sleep(0.005)
-        late = await dialed(site)
+        late = await dialed(site, strict=True)
         await late.do_handshake()
         answer = await all_of(late)
         assert answer.startswith(b"HTTP/1.1 503 ")
@@ -306,6 +308,29 @@ async def test_a_renewed_certificate_is_shown_and_what_is_torn_is_not(
     renewed.key.replace(identity.key)
     await trio.sleep(2 * LOOK_EVERY_S)
     assert shown(certificate) != before
+
+
+async def test_a_running_service_takes_a_renewed_certificate_up(identity: Identity, tmp_path: Path) -> None:
+    async with secure(identity) as site:
+
+        async def seen() -> Any:
+            stream = await dialed(site)
+            await stream.do_handshake()
+            certificate = stream.getpeercert()
+            await stream.aclose()
+            return certificate
+
+        before = await seen()
+        holding_on = await dialed(site)
+        await holding_on.do_handshake()
+        renewed = Identity.new(tmp_path, "renewed")
+        renewed.chain.replace(identity.chain)
+        renewed.key.replace(identity.key)
+        while await seen() == before:  # noqa: ASYNC110 -- nobody tells
+            await trio.sleep(0.05)
+        await holding_on.send_all(LAST_GET)
+        assert (await all_of(holding_on)).startswith(b"HTTP/1.1 200 ")
+        await holding_on.aclose()
 
 
 def test_a_key_may_be_in_the_certificates_file(identity: Identity) -> None:

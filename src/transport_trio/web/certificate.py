@@ -12,7 +12,7 @@ from transport_trio.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 10.0
+LOOK_EVERY_S = 2.0
 
 
 class Certificate:

@@ -134,7 +134,7 @@ class SecureSocket:
         except ssl.SSLWantReadError:
             self.may_have_more = False
             raise BlockingIOError from None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except ssl.SSLEOFError:
             return b""
         self.may_have_more = True
         return said
