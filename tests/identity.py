@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -24,9 +25,9 @@ class Identity:
     authority: Path
 
     @classmethod
-    def new(cls, folder: Path, name: str = "server") -> Identity:
+    def new(cls, folder: Path, name: str = "server", **validity: datetime) -> Identity:
         identity = cls(folder / f"{name}.pem", folder / f"{name}.key", folder / "authority.pem")
-        issued = authority().issue_cert("127.0.0.1")
+        issued = authority().issue_cert("127.0.0.1", **validity)
         identity.chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         identity.key.write_bytes(issued.private_key_pem.bytes())
         authority().cert_pem.write_to_path(identity.authority)

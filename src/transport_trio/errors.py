@@ -242,6 +242,10 @@ class BusStartFailed(BusError):
     code = "bus_start_failed"
 
 
+class CannotListen(TransportError):
+    """The address or port of the settings is taken, not ours to take, or not there."""
+
+
 class SettingsError(TransportError):
     """A setting makes no sense. The message names the variable, the fault, and what would be right."""
 

@@ -18,6 +18,7 @@ from prometheus_client import (
 from transport_trio import __version__
 
 HTTP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BROADCAST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
@@ -46,7 +47,12 @@ class Metrics:
     creations_interrupted: Counter
     rooms_owed: Gauge
     room_deletions: Counter
+    connections_max: Gauge
+    certificate_end: Gauge
     listeners: Gauge
+    listeners_max: Gauge
+    listeners_joined: Counter
+    listeners_lagging: Gauge
     frames_sent: Counter
     broadcast_seconds: Histogram
     listeners_dropped: Counter
@@ -95,6 +101,11 @@ class Metrics:
                 "transport_http_refused", "Connections that ended because of what their client did.", "reason"
             ),
             connections=gauge("transport_connections", "Connections open now, listeners included."),
+            connections_max=gauge("transport_connections_max", "How many connections there may be."),
+            certificate_end=gauge(
+                "transport_certificate_end_timestamp_seconds",
+                "When the certificate of the port ends, in seconds since 1970; 0 without TLS.",
+            ),
             provider_requests=counter(
                 "transport_provider_requests",
                 "Requests sent to a provider.",
@@ -121,9 +132,16 @@ class Metrics:
             rooms_owed=gauge("transport_rooms_owed", "Rooms whose deletion is still owed to a provider."),
             room_deletions=counter("transport_room_deletions", "Attempts to delete a room.", "provider", "outcome"),
             listeners=gauge("transport_listeners", "WebSocket listeners connected now."),
+            listeners_max=gauge("transport_listeners_max", "How many listeners there may be."),
+            listeners_joined=counter("transport_listeners_joined", "Listeners let in."),
+            listeners_lagging=gauge(
+                "transport_listeners_lagging", "Listeners for whom something waits: they read slowly, or read the past."
+            ),
             frames_sent=counter("transport_frames_sent", "WebSocket messages sent to listeners."),
             broadcast_seconds=histogram(
-                "transport_broadcast_seconds", "Time from a commit until its events were given to the last listener."
+                "transport_broadcast_seconds",
+                "Time from a commit until its events were given to the last listener.",
+                buckets=BROADCAST_BUCKETS_S,
             ),
             listeners_dropped=counter("transport_listeners_dropped", "Listeners closed by the service.", "reason"),
             commit_seconds=histogram(

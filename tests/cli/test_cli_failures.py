@@ -10,7 +10,7 @@ import pytest
 
 from transport_trio.cli.failures import readable
 from transport_trio.cli.problems import reason_of
-from transport_trio.errors import BusBinaryMissing, JournalUnusable
+from transport_trio.errors import BusBinaryMissing, JournalUnusable, SettingsError
 
 BROKEN = JournalUnusable("the journal is damaged")
 MISSING = BusBinaryMissing("nats-server is not installed")
@@ -21,6 +21,16 @@ def test_known_causes_become_one_line_each_and_only_once() -> None:
     assert failure is not None
     assert failure.exit_code == 1
     assert failure.message.splitlines() == ["the journal is damaged", "nats-server is not installed"]
+
+
+def test_a_setting_that_is_found_wrong_late_has_the_exit_code_of_one_found_early() -> None:
+    wrong = SettingsError("TLS_CERTIFICATE_FILE: x holds no certificate")
+    failure = readable(ExceptionGroup("a", [wrong]))
+    assert failure is not None
+    assert (failure.exit_code, failure.message) == (2, str(wrong))
+    both = readable(ExceptionGroup("a", [wrong, BROKEN]))
+    assert both is not None
+    assert both.exit_code == 1  # a repeat may help
 
 
 @pytest.mark.parametrize("bug", [TypeError("a bug"), OSError(errno.ENOSPC, "full"), KeyError("x")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -20,6 +21,7 @@ from transport_trio.cli.follow import Follower
 from transport_trio.cli.position import Position
 from transport_trio.cli.problems import ServiceFailure
 from transport_trio.cli.target import Target
+from transport_trio.web.secure import SPEAK_TLS
 
 
 @pytest.fixture
@@ -43,15 +45,39 @@ def secure_service(identity: Identity) -> Iterator[ScriptedService]:
     thread.join()
 
 
+@pytest.fixture
+def scripted_tls_port() -> Iterator[str]:
+    """What the service answers to those who speak no TLS where it does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(SPEAK_TLS)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
 def test_sessions_trusts_what_the_system_trusts(
     secure_service: ScriptedService, identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["sessions", "list", "--url", secure_service.url]
     refused = CliRunner().invoke(cli, arguments)
     assert refused.exit_code == 1
-    assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
+    assert "not trusted here" in refused.stderr
+    assert "SSL_CERT_FILE" in refused.stderr
     monkeypatch.setenv("SSL_CERT_FILE", str(identity.authority))
     assert CliRunner().invoke(cli, arguments).output == "no sessions\n"
+
+
+def test_who_forgets_tls_is_told_so(scripted_tls_port: str) -> None:
+    refused = CliRunner().invoke(cli, ["sessions", "list", "--url", scripted_tls_port])
+    assert refused.exit_code == 1
+    assert "give an address that begins with https://" in refused.stderr
 
 
 async def test_watch_trusts_what_the_system_trusts(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:

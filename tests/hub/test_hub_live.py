@@ -108,6 +108,26 @@ async def test_how_late_the_last_listener_hears_is_measured(rig: Rig, autojump_c
         assert count("+Inf") == count("0.005") == 2  # a round for each group
 
 
+async def test_who_came_who_is_there_and_who_lags_is_counted(autojump_clock: MockClock) -> None:
+    async with open_rig(listener_backlog_bytes=1_000_000, listeners_max=7) as rig:
+
+        def counts() -> list[float | None]:
+            names = ("listeners_max", "listeners_joined_total", "listeners", "listeners_lagging")
+            return [rig.metrics.registry.get_sample_value(f"transport_{name}") for name in names]
+
+        with rig.listening():
+            pass
+        with rig.listening(), rig.listening(room=1000) as slow:
+            await wait_all_tasks_blocked()
+            assert counts() == [7, 3, 2, 0]
+            rig.happen("a", size=5000)
+            await wait_all_tasks_blocked()
+            assert counts() == [7, 3, 2, 1]
+            slow.pipe.make_room(None)
+            await wait_all_tasks_blocked()
+            assert counts() == [7, 3, 2, 0]
+
+
 async def test_an_event_in_the_middle_of_a_broadcast_comes_to_everybody_once(
     rig: Rig, autojump_clock: MockClock
 ) -> None:

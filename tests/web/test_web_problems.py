@@ -39,6 +39,7 @@ INSIDE = (
     errors.VersionConflict,
     errors.JournalUnusable,
     errors.BusError,
+    errors.CannotListen,
     errors.SettingsError,
 )
 BASES = {errors.TransportError, errors.JournalError}

@@ -10,7 +10,7 @@ import trio
 from trio_websocket import open_websocket_url
 from web_rig import GET, MINIMAL, POST, TEST_S, TOKEN, UPGRADE, Site, deps_of, serving
 
-from transport_trio.errors import SettingsError
+from transport_trio.errors import CannotListen
 from transport_trio.settings import Settings
 from transport_trio.web import serve
 
@@ -111,13 +111,13 @@ async def test_listeners_are_told_of_a_stop() -> None:
 
 async def test_a_port_that_is_taken_stops_the_start_in_one_line(site: Site) -> None:
     deps = attrs.evolve(deps_of(site), settings=Settings(port=site.address[1]))
-    with pytest.raises(SettingsError, match=rf"^HOST=127\.0\.0\.1 PORT={site.address[1]}: cannot listen there \(.+\)"):
+    with pytest.raises(CannotListen, match=rf"^HOST=127\.0\.0\.1 PORT={site.address[1]}: cannot listen there \(.+\)"):
         await serve(deps, stop=trio.Event())
 
 
 async def test_a_host_that_is_none_stops_the_start_in_one_line(site: Site) -> None:
     deps = attrs.evolve(deps_of(site), settings=Settings(host="no.such.host.invalid", port=0))
-    with pytest.raises(SettingsError, match=r"^HOST=no\.such\.host\.invalid PORT=0: cannot listen there"):
+    with pytest.raises(CannotListen, match=r"^HOST=no\.such\.host\.invalid PORT=0: cannot listen there"):
         await serve(deps, stop=trio.Event())
 
 

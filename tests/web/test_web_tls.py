@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from prometheus_client import CollectorRegistry
 from web_rig import GET, LAST_GET, POST, TEST_S, Site, created, serving
 
 from identity import Identity, trusting
 from transport_trio.errors import SettingsError
+from transport_trio.metrics import Metrics
 from transport_trio.settings import Settings
 from transport_trio.web.certificate import LOOK_EVERY_S, Certificate
 from transport_trio.web.secure import GOODBYE_S
@@ -67,6 +70,14 @@ async def answer_on(stream: trio.abc.ReceiveStream) -> bytes:
 async def until_connections(site: Site, count: int) -> None:
     while site.count("transport_connections") != count:  # noqa: ASYNC110 -- nobody tells
         await trio.sleep(0.005)
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics.create(CollectorRegistry())
 
 
 def refused(site: Site, reason: str) -> float:
@@ -162,7 +173,8 @@ async def test_versions_before_1_2_are_refused(identity: Identity) -> None:
         # As a ClientHello has it: TLS 1.1, one suite, no extensions. Clients of today can no longer say so.
         hello = b"\x03\x02" + bytes(32) + b"\0" + b"\0\x02\xc0\x13" + b"\1\0"
         record = b"\x16\x03\x01" + (len(hello) + 4).to_bytes(2) + b"\1" + len(hello).to_bytes(3) + hello
-        assert b"HTTP" not in await site.raw(record)
+        alert = await site.raw(record)
+        assert (alert[:1], alert[-1]) == (b"\x15", 70)  # an alert: protocol_version (RFC 8446, 6)
         assert refused(site, "handshake") == 1
 
 
@@ -290,24 +302,64 @@ def shown(certificate: Certificate) -> bytes:
     return der
 
 
+def ends_at(metrics: Metrics) -> float:
+    value = metrics.registry.get_sample_value("transport_certificate_end_timestamp_seconds")
+    assert value is not None
+    return value
+
+
 async def test_a_renewed_certificate_is_shown_and_what_is_torn_is_not(
     identity: Identity,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    metrics: Metrics,
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    certificate = Certificate(identity.chain, identity.key)
+    certificate = Certificate(identity.chain, identity.key, metrics)
     before = shown(certificate)
     nursery.start_soon(certificate.watch)
-    renewed = Identity.new(tmp_path, "renewed")
+    renewed = Identity.new(tmp_path, "renewed", not_after=NOW + timedelta(days=90))
     renewed.chain.replace(identity.chain)  # half of the renewal: the key is still the old one's
     await trio.sleep(2 * LOOK_EVERY_S)
     assert shown(certificate) == before
-    assert [record.message for record in caplog.records] == ["new certificate cannot be used; the old one stays"]
+    assert [record.message for record in caplog.records] == ["new certificate is of no use; the old one stays"]
     renewed.key.replace(identity.key)
     await trio.sleep(2 * LOOK_EVERY_S)
     assert shown(certificate) != before
+    assert ends_at(metrics) == pytest.approx((NOW + timedelta(days=90)).timestamp(), abs=2)
+
+
+async def test_one_that_has_expired_does_not_take_the_place_of_a_good_one(
+    identity: Identity,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    metrics: Metrics,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    certificate = Certificate(identity.chain, identity.key, metrics)
+    before, end = shown(certificate), ends_at(metrics)
+    nursery.start_soon(certificate.watch)
+    old = Identity.new(tmp_path, "old", not_before=NOW - timedelta(days=9), not_after=NOW - timedelta(days=1))
+    old.chain.replace(identity.chain)
+    old.key.replace(identity.key)
+    await trio.sleep(2 * LOOK_EVERY_S)
+    assert (shown(certificate), ends_at(metrics)) == (before, end)
+    assert [record.message for record in caplog.records] == ["new certificate has expired; the old one stays"]
+
+
+@pytest.mark.parametrize(
+    ("begin_days", "end_days", "told"), [(-9, -1, "certificate has expired"), (1, 9, "certificate is not valid yet")]
+)
+def test_a_start_with_a_certificate_out_of_its_time_is_told(
+    begin_days: int, end_days: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, metrics: Metrics
+) -> None:
+    begin, end = NOW + timedelta(days=begin_days), NOW + timedelta(days=end_days)
+    identity = Identity.new(tmp_path, not_before=begin, not_after=end)
+    assert Certificate(identity.chain, identity.key, metrics).context()
+    assert [record.message for record in caplog.records] == [f"{told}: clients will refuse it"]
+    assert not ends_at(metrics) > NOW.timestamp() + 60
 
 
 async def test_a_running_service_takes_a_renewed_certificate_up(identity: Identity, tmp_path: Path) -> None:
@@ -333,26 +385,29 @@ async def test_a_running_service_takes_a_renewed_certificate_up(identity: Identi
         await holding_on.aclose()
 
 
-def test_a_key_may_be_in_the_certificates_file(identity: Identity) -> None:
+def test_a_key_may_be_in_the_certificates_file(identity: Identity, metrics: Metrics) -> None:
     identity.chain.write_bytes(identity.chain.read_bytes() + identity.key.read_bytes())
-    assert Certificate(identity.chain, None).context()
+    assert Certificate(identity.chain, None, metrics).context()
 
 
-def test_a_certificate_that_cannot_be_used_is_named(identity: Identity, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_named_with_its_file(identity: Identity, tmp_path: Path, metrics: Metrics) -> None:
     other = Identity.new(tmp_path, "other")
-    locked = tmp_path / "locked.key"
+    locked, torn = tmp_path / "locked.key", tmp_path / "torn.pem"
     secret = load_pem_private_key(identity.key.read_bytes(), None)
     locked.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    torn.write_bytes(identity.chain.read_bytes()[:200])
     for chain, key, reason in [
-        (identity.chain, other.key, "mismatch"),
-        (identity.chain, None, "cannot read"),
-        (identity.key, identity.key, "cannot read"),
-        (identity.chain, locked, "cannot read"),
-        (tmp_path / "none.pem", None, "No such file"),
-        (tmp_path, None, "directory"),
+        (identity.chain, other.key, f"{identity.chain} is for another key"),
+        (identity.chain, None, f"{identity.chain} holds no private key in PEM form; TLS_KEY_FILE names it"),
+        (identity.chain, other.chain, f"{other.chain} holds no private key"),
+        (identity.key, identity.key, f"{identity.key} holds no certificate"),
+        (identity.chain, locked, f"{locked} has a passphrase"),
+        (torn, identity.key, f"{torn} cannot be used"),
+        (tmp_path / "none.pem", None, "none.pem cannot be read \\(No such file"),
+        (tmp_path, None, "cannot be read \\(Is a directory"),
     ]:
-        with pytest.raises(SettingsError, match=f"(?i)TLS_CERTIFICATE_FILE={chain}.*{reason}"):
-            Certificate(chain, key)
+        with pytest.raises(SettingsError, match=f"^TLS_CERTIFICATE_FILE: .*{reason}"):
+            Certificate(chain, key, metrics)
 
 
 def test_settings_want_files_and_both(identity: Identity) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from transport_trio.errors import TransportError
+from transport_trio.errors import SettingsError, TransportError
 
 LISTEN_ERRORS = {
     errno.EADDRINUSE: "something else listens there already; choose another port",
@@ -29,7 +29,7 @@ class SettingsFailure(click.ClickException):
     exit_code = 2
 
 
-def readable(exc: BaseException, *, address: str | None = None) -> StartFailure | None:
+def readable(exc: BaseException, *, address: str | None = None) -> StartFailure | SettingsFailure | None:
     """The failure in one line for each cause; None when a bug is among them, which deserves its traceback.
 
     With `address`, what the system says of listening there counts as a cause that is known.
@@ -42,7 +42,8 @@ def readable(exc: BaseException, *, address: str | None = None) -> StartFailure 
             lines.append(f"cannot listen on {address}: {LISTEN_ERRORS[leaf.errno]}")
         else:
             return None
-    return StartFailure("\n".join(dict.fromkeys(lines)))
+    kind = SettingsFailure if all(isinstance(leaf, SettingsError) for leaf in leaves(exc)) else StartFailure
+    return kind("\n".join(dict.fromkeys(lines)))
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:

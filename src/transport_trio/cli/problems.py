@@ -20,6 +20,9 @@ HINTS = {
 }
 
 
+SPEAKS_TLS = b"this port speaks TLS"  # what the service answers to those who do not
+
+
 class ServiceFailure(click.ClickException):
     """The service refused, or did not answer; one readable message, exit code 1."""
 
@@ -38,7 +41,9 @@ def problem_of(body: bytes | None) -> Mapping[str, Any] | None:
 def refused(status: int, body: bytes | None, *, retry_after: str | None = None) -> str:
     """What a refusal means, with the paths of all faults and a hint where there is one."""
     problem = problem_of(body)
-    if problem is None:
+    if problem is None and body is not None and SPEAKS_TLS in body:
+        text = f"the answer was {status}: this port speaks TLS; give an address that begins with https://"
+    elif problem is None:
         text = f"the answer was {status}, and not in the service's own words: something else may listen there"
     else:
         text = f"{status} {plain(problem['code'])}: {plain(problem.get('detail') or problem.get('title') or '')}"
@@ -53,6 +58,11 @@ def refused(status: int, body: bytes | None, *, retry_after: str | None = None) 
 
 
 def unreachable(url: str, exc: BaseException) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in reason_of(exc):
+        return (
+            f"{url} shows a certificate that is not trusted here ({plain(reason_of(exc))})\n"
+            "  SSL_CERT_FILE names a file with the authorities to trust; a certificate made by yourself is its own"
+        )
     return (
         f"nothing answers at {url} ({plain(reason_of(exc))})\n"
         "  is the service running? `transport-trio serve --sandbox` starts one, --url names another address"

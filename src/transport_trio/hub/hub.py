@@ -69,6 +69,8 @@ class Hub:
         self._audience: Audience[Group] = Audience()
         self._closing = False
         metrics.watch(metrics.listeners, lambda: len(self._listeners))
+        metrics.watch(metrics.listeners_lagging, lambda: sum(one.outbox is not None for one in self._listeners))
+        metrics.listeners_max.set(settings.listeners_max)
 
     def join(self, wish: Subscription, connect: Callable[[Listener], Line], greeting: bytes = b"") -> Listener:
         """A listener that is fed from here on, until `leave`, through what `connect` returns; `greeting` goes first.
@@ -83,6 +85,7 @@ class Hub:
         self._notice_epoch()
         listener = Listener(self, wish, connect, backlog_max_bytes=self._settings.listener_backlog_bytes)
         self._listeners[listener] = None
+        self._metrics.listeners_joined.inc()
         self.heart.add(listener)
         listener.greet(greeting, heartbeat_s=self._settings.heartbeat_s)
         if listener.phase is Phase.LIVE:

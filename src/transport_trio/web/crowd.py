@@ -43,6 +43,7 @@ class Crowd:
         self._refusing = 0
         self._change = trio.Event()
         self._next_complaint = -COMPLAIN_EVERY_S
+        metrics.connections_max.set(limit)
         metrics.watch(metrics.connections, lambda: len(self._open))
 
     @property

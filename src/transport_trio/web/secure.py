@@ -7,6 +7,7 @@ until there is room (docs/adr/0054-tls-in-the-process.md).
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from contextlib import suppress
@@ -14,6 +15,8 @@ from contextlib import suppress
 import trio
 
 from transport_trio.web.refusals import Refused
+
+log = logging.getLogger(__name__)
 
 GOODBYE_S = 1.0  # for what fits into any buffer
 RECORD_BYTES = 16 * 1024  # no record of TLS holds more (RFC 8446, 5.1)
@@ -54,10 +57,11 @@ class TlsSession:
             fault = exc.__cause__
             if not isinstance(fault, ssl.SSLError) or isinstance(fault, ssl.SSLEOFError | ssl.SSLSyscallError):
                 raise
+            log.info("TLS handshake failed", extra={"error": (fault.reason or str(fault)).lower().replace("_", " ")})
             if fault.reason != NOT_TLS:
+                await self._say(self._outgoing.read(), within_s)  # the alert, which Trio leaves there
                 return Refused.HANDSHAKE
-            with trio.move_on_after(within_s):
-                await self._plain.send_all(SPEAK_TLS)
+            await self._say(SPEAK_TLS, within_s)
             return Refused.NOT_TLS
         self._is_secure = True
         return None
@@ -68,9 +72,13 @@ class TlsSession:
             return
         with suppress(OSError):  # it wants the client's goodbye, too, and that may be long in coming
             self._object.unwrap()
+        await self._say(self._outgoing.read(), GOODBYE_S)
+
+    async def _say(self, data: bytes, within_s: float) -> None:
+        """As it is, beside the stream."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            with trio.move_on_after(GOODBYE_S):
-                await self._plain.send_all(self._outgoing.read())
+            with trio.move_on_after(within_s):
+                await self._plain.send_all(data)
 
     def over(self, sock: socket.socket) -> SecureSocket:
         """The session goes on over this socket, which was the stream's."""

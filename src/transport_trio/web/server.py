@@ -9,7 +9,8 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
-from transport_trio.errors import SettingsError
+from transport_trio.errors import CannotListen
+from transport_trio.metrics import Metrics
 from transport_trio.settings import Settings
 from transport_trio.web.app import create_app
 from transport_trio.web.certificate import Certificate
@@ -44,7 +45,8 @@ async def serve(
     Reports the URL that it listens on. Listeners of the hub count as under way until the hub is closed.
 
     Raises:
-        SettingsError: it cannot listen there, or its certificate cannot be used.
+        SettingsError: its certificate cannot be used.
+        CannotListen: where the settings say.
     """
     settings = deps.settings
     config = hypercorn_config(settings)
@@ -53,7 +55,7 @@ async def serve(
     entrance = Entrance(deps)
     patience = Patience(head_s=settings.head_timeout_s)
 
-    certificate = _certificate(settings)
+    certificate = _certificate(settings, deps.metrics)
 
     def connect(stream: trio.SocketStream, guard: Guard, tls: TlsSession | None) -> Connection:
         return Connection(app, config, context, stream, guard, entrance, patience, tls)
@@ -91,14 +93,14 @@ async def _listen(settings: Settings) -> list[trio.SocketListener]:
         return await trio.open_tcp_listeners(settings.port, host=settings.host)
     except OSError as exc:
         where = f"HOST={settings.host} PORT={settings.port}"
-        raise SettingsError(f"{where}: cannot listen there ({exc.strerror or exc}); give others") from exc
+        raise CannotListen(f"{where}: cannot listen there ({exc.strerror or exc}); give others") from exc
 
 
-def _certificate(settings: Settings) -> Certificate | None:
+def _certificate(settings: Settings, metrics: Metrics) -> Certificate | None:
     """None where clients speak no TLS."""
     if settings.tls_certificate_file is None:
         return None
-    return Certificate(settings.tls_certificate_file, settings.tls_key_file)
+    return Certificate(settings.tls_certificate_file, settings.tls_key_file, metrics)
 
 
 def _url(listener: trio.SocketListener, scheme: str) -> str:
