@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ import attrs
 
 from harness import LOAD_CORE
 
+DELIVERY_S = 60.0
 SOURCE = Path(__file__).with_suffix(".c")
 
 
@@ -39,6 +41,15 @@ class Sink:
 
     def heard(self) -> Heard:
         return Heard(**self.ask("heard"))
+
+    def wait_heard(self, messages: int) -> Heard:
+        """What they have had once it is so many messages."""
+        give_up = time.monotonic() + DELIVERY_S
+        while (heard := self.heard()).messages < messages:
+            if time.monotonic() > give_up:
+                raise SystemExit(f"only {heard.messages:,} of {messages:,} messages had come after {DELIVERY_S:g} s")
+            time.sleep(0.001)
+        return heard
 
     def times(self) -> dict[int, tuple[int, float, float]]:
         """By event: how many listeners had it, when the first and when the last."""

@@ -79,7 +79,7 @@ def test_the_sink_counts_what_is_sent() -> None:
     """It is what everything else is measured with: welcomes, events one by one, and a burst."""
     sys.path.insert(0, str(FOLDER))
     try:
-        from fan_out import SERVERS, running  # type: ignore[import-not-found]
+        from servers import SERVERS, running  # type: ignore[import-not-found]
         from sink import listening  # type: ignore[import-not-found]
     finally:
         sys.path.remove(str(FOLDER))
