@@ -1,16 +1,17 @@
 """Processor time of one delivered message, beside other servers, in one run.
 
     python benchmarks/fan_out.py
-    python benchmarks/fan_out.py --servers hub uvicorn nats --listeners 500 2000 10000 --rounds 3
+    python benchmarks/fan_out.py --servers bare hub nats --listeners 500 2000 10000 --rounds 3
     python benchmarks/fan_out.py --json fan_out.json --plot fan_out.png
 
 Every server has one core and pushes the same 153 bytes to all listeners, which have the other core (sink.c). First one
 event at a time: the next is published when every listener has had the one before. Then bursts of 100 at once. A figure
 is the median of the rounds; "sink %" is how busy the listeners' core was: below 90 they were not what limited it.
 
-`hub` is this service's hub and its connections, fed with events from nowhere, as the others are; `nats` is the
-WebSocket gateway of nats-server. `uvicorn` (Starlette on uvloop) is installed by `make bench`; `ws` and `socket.io`
-need npm.
+`bare` is the floor of the machine: a loop that writes to each socket, with nothing around it. What it takes is the
+system call, whoever makes it. `hub` is this service's hub and its connections, fed with events from nowhere, as the
+others are; `nats` is the WebSocket gateway of nats-server. `uvicorn` (Starlette on uvloop) is installed by `make
+bench`; `ws` and `socket.io` need npm.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sink import Sink, listening
 
 BURST = 100
 # Those that take a burst in one go can be given more of them in the same time.
-JOINING = {"hub": 50, "nats": 20}
+JOINING = {"bare": 50, "hub": 50, "nats": 20}
 
 
 @attrs.frozen

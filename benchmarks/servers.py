@@ -75,11 +75,16 @@ def _nats_publish(process: subprocess.Popen[bytes], port: int, count: int) -> No
             received += connection.recv(65536)
 
 
+def _python(script: str) -> Callable[[int, Path], list[str]]:
+    return lambda port, _: [sys.executable, str(PEERS / script), str(port), _text()]
+
+
 SERVERS = {
+    "bare": Server(_python("bare_server.py")),
     "hub": Server(
         lambda port, _: [sys.executable, str(HERE / "hub_server.py"), str(port), str(EVENT_BYTES)], path="/ws"
     ),
-    "uvicorn": Server(lambda port, _: [sys.executable, str(PEERS / "starlette_server.py"), str(port), _text()]),
+    "uvicorn": Server(_python("starlette_server.py")),
     "nats": Server(_nats, first_message='b:CONNECT {"verbose":false}\r\nSUB e 1\r\n', mark="~", publish=_nats_publish),
     "ws": Server(_node("ws_server.mjs")),
     "socket.io": Server(

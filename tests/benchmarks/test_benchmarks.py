@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +32,22 @@ def run(folder: Path, name: str, *options: str) -> list[dict[str, Any]]:
     return rows
 
 
+@contextmanager
+def from_benchmarks() -> Iterator[None]:
+    """For an import of their modules, which is as from a script beside them."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(FOLDER))
+
+
 def test_fan_out(tmp_path: Path) -> None:
-    options = ["--servers", "hub", "nats", "--listeners", "20", "50", "--rounds", "1", "--deliveries", "2000"]
+    options = ["--servers", "bare", "hub", "nats", "--listeners", "20", "50", "--rounds", "1", "--deliveries", "2000"]
     rows = run(tmp_path, "fan_out", *options)
-    assert [(row["server"], row["listeners"]) for row in rows] == [("hub", 20), ("nats", 20), ("hub", 50), ("nats", 50)]
+    assert [(row["server"], row["listeners"]) for row in rows] == [
+        (server, listeners) for listeners in (20, 50) for server in ("bare", "hub", "nats")
+    ]
     assert all(row["one at a time, CPU us"] > 0 for row in rows)
     assert all(row["messages per second"] > 0 for row in rows)
 
@@ -75,14 +90,27 @@ def test_relay_backlog(tmp_path: Path) -> None:
     assert all(row["per second"] > 0 for row in rows)
 
 
-def test_the_sink_counts_what_is_sent() -> None:
-    """It is what everything else is measured with: welcomes, events one by one, and a burst."""
-    sys.path.insert(0, str(FOLDER))
-    try:
+@pytest.mark.parametrize("name", ["bare"])
+def test_a_server_tells_each_listener_everything_once(name: str) -> None:
+    """What is measured is divided by the number of messages."""
+    with from_benchmarks():
         from servers import SERVERS, running  # type: ignore[import-not-found]
         from sink import listening  # type: ignore[import-not-found]
-    finally:
-        sys.path.remove(str(FOLDER))
+    server = SERVERS[name]
+    with running(server) as (process, port), listening(port, server.path, 30) as sink:
+        for count in (1, 1, 100):
+            server.publish(process, port, count)
+        sink.wait_heard(30 * 102)
+        time.sleep(0.1)
+        assert sink.heard().messages == 30 * 102
+        assert sink.heard().lost == 0
+
+
+def test_the_sink_counts_what_is_sent() -> None:
+    """It is what everything else is measured with: welcomes, events one by one, and a burst."""
+    with from_benchmarks():
+        from servers import SERVERS, running
+        from sink import listening
     server = SERVERS["hub"]
     with running(server) as (process, port), listening(port, "/ws", 30) as sink:
         for count in (1, 1, 100):
