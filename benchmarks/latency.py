@@ -9,6 +9,9 @@ ask for sessions, lists and events at a steady pace that does not wait for slow 
 service knew of it: when a creation was done, or when the poller had its answer from the provider; its commit comes
 after that. From there to the frame at the first and at the last listener is what is shown, beside how long the REST
 requests took. The service has one core; the listeners (sink.c), the callers and the sandbox have the other.
+
+"floor" is what the machine itself takes for as many listeners, right before, for as long and at the pace of the
+changes: from publishing to the last receipt when a bare loop writes to each socket and nothing else goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import random
 import re
 import sys
+import time
 from datetime import datetime
 from typing import Any, Self
 
@@ -23,6 +27,7 @@ import httpx
 import trio
 
 from harness import LOAD_CORE, Target, arguments, cpu_s, percentile, pin, plot, report, room_for, running_service
+from servers import SERVERS, running
 from sink import Sink, listening
 
 POLL_S = 2.0
@@ -128,7 +133,20 @@ class Load:
         self._sessions.append(answer.json())
 
 
-async def measure(target: Target, sink: Sink, listeners: int, options: Any) -> dict[str, Any]:
+def floor(listeners: int, rounds_per_s: float, seconds: float) -> list[float]:
+    """How long each round of bare writes took, to the last receipt."""
+    server, took_s = SERVERS["bare"], []
+    print(f"{listeners:,} listeners, {seconds:g} s of bare writes", file=sys.stderr)
+    with running(server) as (process, port), listening(port, server.path, listeners) as sink:
+        for rounds in range(1, max(1, round(seconds * rounds_per_s)) + 2):
+            began = time.time()
+            server.publish(process, port, 1)
+            time.sleep(1 / rounds_per_s)  # a question to the sink would be in its way
+            took_s.append(sink.wait_heard(rounds * listeners).last_at - began)
+    return took_s[1:]  # the first of everything is dearer
+
+
+async def measure(target: Target, sink: Sink, listeners: int, floor_s: list[float], options: Any) -> dict[str, Any]:
     async with (
         httpx.AsyncClient(base_url=target.url, timeout=60) as client,
         Callers(target.port) as callers,
@@ -154,6 +172,8 @@ async def measure(target: Target, sink: Sink, listeners: int, options: Any) -> d
         "first p50 ms": percentile(first, 0.5) * 1000,
         "last p50 ms": percentile(last, 0.5) * 1000,
         "last p99 ms": percentile(last, 0.99) * 1000,
+        "floor p50 ms": percentile(floor_s, 0.5) * 1000,
+        "floor p99 ms": percentile(floor_s, 0.99) * 1000,
         "poll to last p50 ms": percentile(seen, 0.5) * 1000,
         "poll to last p99 ms": percentile(seen, 0.99) * 1000,
         "requests": len(load.waits_s),
@@ -200,14 +220,16 @@ def main() -> None:
     pin(LOAD_CORE)
     rows = []
     for listeners in options.listeners:
+        floor_s = floor(listeners, options.changes, options.seconds)
         with (
             running_service(PRESENCE_POLL_S=f"{POLL_S:g}", **room_for(listeners)) as target,
             listening(target.port, "/ws", listeners) as sink,
         ):
-            rows.append(trio.run(measure, target, sink, listeners, options))
+            rows.append(trio.run(measure, target, sink, listeners, floor_s, options))
     report("latency", rows, options)
     if options.plot:
-        plot(options.plot, "To the last listener", "listeners", ["last p50 ms", "last p99 ms"], rows, unit="ms")
+        columns = ["last p50 ms", "last p99 ms", "floor p50 ms", "floor p99 ms"]
+        plot(options.plot, "To the last listener", "listeners", columns, rows, unit="ms")
 
 
 if __name__ == "__main__":

@@ -60,12 +60,13 @@ def test_connect_listeners(tmp_path: Path) -> None:
 
 
 def test_latency(tmp_path: Path) -> None:
-    few, many = run(tmp_path, "latency", "--listeners", "1", "50", "--seconds", "6", "--requests", "20")
+    few, many = run(tmp_path, "latency", "--listeners", "1", "50", "--seconds", "5", "--requests", "25")
     for row in (few, many):
         assert row["events"] > 0
         assert row["requests"] >= 100
         assert row["failed"] == 0
         assert 0 < row["first p50 ms"] <= row["last p50 ms"] <= row["last p99 ms"]
+        assert 0 < row["floor p50 ms"] <= row["floor p99 ms"]
 
 
 def test_resume(tmp_path: Path) -> None:
