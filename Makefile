@@ -41,7 +41,7 @@ lint: $(DEV_STAMP) ## Check style and types
 	@$(BIN)/mypy
 
 .PHONY: test-tools
-test-tools: $(DEV_STAMP) ## Run the tests that need more than Python (Debian: chromium, prometheus, faketime, gcc)
+test-tools: $(PEERS_STAMP) ## Run the tests that need more than Python (Debian: chromium, prometheus, faketime, gcc)
 	@$(BIN)/python -m pytest -m "browser or tools" $(ARGS)
 
 .PHONY: check-metrics

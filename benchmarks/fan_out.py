@@ -10,8 +10,8 @@ is the median of the rounds; "sink %" is how busy the listeners' core was: below
 
 `bare` is the floor of the machine: a loop that writes to each socket, with nothing around it. What it takes is the
 system call, whoever makes it. `hub` is this service's hub and its connections, fed with events from nowhere, as the
-others are; `nats` is the WebSocket gateway of nats-server. `uvicorn` (Starlette on uvloop) is installed by `make
-bench`; `ws` and `socket.io` need npm.
+others are; `nats` is the WebSocket gateway of nats-server. `uvicorn` (Starlette on uvloop) and `picows` (Cython, on
+uvloop too) are installed by `make bench`; `ws` and `socket.io` need npm.
 """
 
 from __future__ import annotations

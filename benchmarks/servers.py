@@ -85,6 +85,7 @@ SERVERS = {
         lambda port, _: [sys.executable, str(HERE / "hub_server.py"), str(port), str(EVENT_BYTES)], path="/ws"
     ),
     "uvicorn": Server(_python("starlette_server.py")),
+    "picows": Server(_python("picows_server.py")),
     "nats": Server(_nats, first_message='b:CONNECT {"verbose":false}\r\nSUB e 1\r\n', mark="~", publish=_nats_publish),
     "ws": Server(_node("ws_server.mjs")),
     "socket.io": Server(

@@ -91,7 +91,7 @@ def test_relay_backlog(tmp_path: Path) -> None:
     assert all(row["per second"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize("name", ["bare"])
+@pytest.mark.parametrize("name", ["bare", "uvicorn", "picows"])
 def test_a_server_tells_each_listener_everything_once(name: str) -> None:
     """What is measured is divided by the number of messages."""
     with from_benchmarks():
