@@ -11,7 +11,9 @@ is the median of the rounds; "sink %" is how busy the listeners' core was: below
 `bare` is the floor of the machine: a loop that writes to each socket, with nothing around it. What it takes is the
 system call, whoever makes it. `hub` is this service's hub and its connections, fed with events from nowhere, as the
 others are; `nats` is the WebSocket gateway of nats-server. `uvicorn` (Starlette on uvloop) and `picows` (Cython, on
-uvloop too) are installed by `make bench`; `ws` and `socket.io` need npm.
+uvloop too) are installed by `make bench`; `bun`, `ws` and `socket.io` need npm. Bun's server is µWebSockets with its
+own publish and subscribe, the engine of Soketi. Soketi itself and Centrifugo are not here: npm has the former without
+its engine, neither npm nor PyPI has the latter.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from sink import Sink, listening
 
 BURST = 100
 # Those that take a burst in one go can be given more of them in the same time.
-JOINING = {"bare": 50, "hub": 50, "nats": 20}
+JOINING = {"bare": 50, "hub": 50, "nats": 20, "bun": 20}
 
 
 @attrs.frozen

@@ -46,14 +46,26 @@ def _text() -> str:
 
 def _node(script: str) -> Callable[[int, Path], list[str]]:
     def command(port: int, folder: Path) -> list[str]:
-        if shutil.which("npm") is None:
-            raise SystemExit("Node.js and npm are needed for this server (Debian: nodejs npm)")
-        if not (PEERS / "node_modules").exists():
-            print("installing the servers for Node.js", file=sys.stderr)
-            subprocess.run(["npm", "ci", "--silent"], cwd=PEERS, check=True)
+        _install_from_npm()
         return ["node", str(PEERS / script), str(port), _text()]
 
     return command
+
+
+def _bun(port: int, folder: Path) -> list[str]:
+    _install_from_npm()
+    program = next(PEERS.glob("node_modules/@oven/bun-*/bin/bun"))  # the one that npm has found fit for this machine
+    return [str(program), str(PEERS / "bun_server.mjs"), str(port), _text()]
+
+
+def _install_from_npm() -> None:
+    if shutil.which("npm") is None:
+        raise SystemExit("Node.js and npm are needed for this server (Debian: nodejs npm)")
+    lock, installed = PEERS / "package-lock.json", PEERS / "node_modules" / "installed.json"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
+        print("installing the servers from npm", file=sys.stderr)
+        subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=PEERS, check=True)
+        shutil.copyfile(lock, installed)
 
 
 def _nats(port: int, folder: Path) -> list[str]:
@@ -87,6 +99,7 @@ SERVERS = {
     "uvicorn": Server(_python("starlette_server.py")),
     "picows": Server(_python("picows_server.py")),
     "nats": Server(_nats, first_message='b:CONNECT {"verbose":false}\r\nSUB e 1\r\n', mark="~", publish=_nats_publish),
+    "bun": Server(_bun),
     "ws": Server(_node("ws_server.mjs")),
     "socket.io": Server(
         _node("socketio_server.mjs"), path="/socket.io/?EIO=4&transport=websocket", first_message="40", mark="~"
