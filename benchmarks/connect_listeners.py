@@ -57,7 +57,8 @@ def main() -> None:
             rows.append(measure(target, listeners, options.heartbeat_s))
     report("connect_listeners", rows, options)
     if options.plot:
-        plot(options.plot, "Idle listeners", "listeners", ["KiB per listener"], rows, unit="KiB")
+        columns = ["KiB per listener", "idle CPU %"]
+        plot(options.plot, "Idle listeners", "listeners", columns, rows, unit="KiB, %")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import trio
 
-from harness import Progress, Target, arguments, cpu_s, percentile, plot, report, running_service
+from harness import Progress, Target, Watch, arguments, cpu_s, percentile, plot, report, running_service
 
 
 async def measure(target: Target, sessions: int, callers: int) -> dict[str, Any]:
@@ -38,10 +38,12 @@ async def measure(target: Target, sessions: int, callers: int) -> dict[str, Any]
                 progress.show(len(waits_s))
 
         waiting = [0]
+        load_core = Watch()
         async with trio.open_nursery() as nursery:
             for _ in range(callers):
                 nursery.start_soon(caller)
         took_s = time.perf_counter() - started
+        load_percent = load_core.percent()
         used_s = cpu_s(target.pid) - cpu_before_s
         provider_s = await provider_seconds(client) - provider_before_s
     mean_s = sum(waits_s) / len(waits_s)
@@ -54,6 +56,7 @@ async def measure(target: Target, sessions: int, callers: int) -> dict[str, Any]
         "mean ms": mean_s * 1000,
         "mean less provider ms": (mean_s - provider_s / len(waits_s)) * 1000,
         "CPU ms each": used_s / len(waits_s) * 1000,
+        "load core %": load_percent,
     }
 
 

@@ -94,6 +94,8 @@ def main() -> None:
     parser.add_argument("--deliveries", type=int, default=400_000, help="messages delivered in a round, one at a time")
     options = parser.parse_args()
     pin(LOAD_CORE)
+    for name in options.servers:
+        SERVERS[name].prepare()
     rows = []
     for listeners in options.listeners:
         for name in options.servers:
@@ -102,8 +104,8 @@ def main() -> None:
     report("fan_out", rows, options)
     if options.plot:
         columns = ["one at a time, CPU us", f"bursts of {BURST}, CPU us"]
-        ours = [row for row in rows if row["server"] == "hub"]
-        plot(options.plot, "Fan-out of the hub", "listeners", columns, ours, unit="µs of processor time per message")
+        unit = "µs of processor time per message"
+        plot(options.plot, "Fan-out", "listeners", columns, rows, unit=unit, by="server", wide=True)
 
 
 if __name__ == "__main__":

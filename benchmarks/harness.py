@@ -28,6 +28,10 @@ RECORDED = Path(__file__).parent / "recorded"
 # What is measured has one core for itself, and all that loads it the other.
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+# Of what a run was asked for, these say nothing about its figures.
+OUTPUTS = {"json", "plot", "record"}
+# The columns that say what was done; all others say how it went.
+DONE = ("server", "TLS", "listeners", "sessions", "callers", "bus")
 START_S = 20.0
 STOP_S = 30.0
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -146,7 +150,26 @@ def cpu_s(pid: int) -> float:
 
 def pin(core: int) -> None:
     """Have this process, and those that it starts, run on one core."""
+    if SERVER_CORE == LOAD_CORE:
+        raise SystemExit("two cores are needed: one for what is measured, one for what loads it")
     os.sched_setaffinity(0, {core})
+
+
+class Watch:
+    """How busy a core was since this was made, whoever used it; that of the load, where no other is named."""
+
+    def __init__(self, core: int = LOAD_CORE) -> None:
+        self._core = core
+        self._before = self._ticks()
+
+    def percent(self) -> float:
+        idle, total = (now - then for now, then in zip(self._ticks(), self._before, strict=True))
+        return 100 * (1 - idle / total) if total else 0.0
+
+    def _ticks(self) -> tuple[int, int]:
+        (line,) = (line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{self._core} "))
+        ticks = [int(number) for number in line.split()[1:9]]
+        return ticks[3] + ticks[4], sum(ticks)  # idle, and waiting for a disk
 
 
 def rss_bytes(pid: int) -> int:
@@ -194,62 +217,110 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
+        "processor": next((line.partition(": ")[2] for line in _cpuinfo() if line.startswith("model name")), "unknown"),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _cpuinfo() -> list[str]:
+    return Path("/proc/cpuinfo").read_text().splitlines()
+
+
+def _commit() -> str:
+    """Of what was measured."""
+    command = ["git", "-C", str(RECORDED), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def report(name: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
     """Print the table, and beside the last recorded run; write JSON and plot where asked for."""
     print(table(rows))
+    parameters = {key: value for key, value in vars(options).items() if key not in OUTPUTS}
+    result = {
+        "benchmark": name,
+        "machine": machine(),
+        "commit": _commit(),
+        "parameters": parameters,
+        "rows": list(rows),
+    }
     recorded = RECORDED / f"{name}.json"
     if recorded.exists():
-        _compare(rows, json.loads(recorded.read_text()))
+        _compare(result, json.loads(recorded.read_text()))
     targets = [target for target in (options.json, recorded if options.record else None) if target is not None]
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": list(rows)}, indent=2) + "\n")
+        target.write_text(json.dumps(result, indent=2) + "\n")
         print(f"results written to {target}", file=sys.stderr)
 
 
-def _compare(rows: Sequence[dict[str, Any]], recorded: dict[str, Any]) -> None:
-    """Each figure divided by the one that was recorded for the same row."""
+def _compare(result: dict[str, Any], recorded: dict[str, Any]) -> None:
+    """Each figure divided by the one that was recorded for the same row, and what else was not the same."""
     before = {_key(row): row for row in recorded["rows"]}
     ratios = [
-        {
-            title: value if title in _key_titles(row) or not then.get(title) else f"x {value / then[title]:.2f}"
-            for title, value in row.items()
-        }
-        for row in rows
+        {title: _ratio(title, value, then.get(title)) for title, value in row.items()}
+        for row in result["rows"]
         if (then := before.get(_key(row))) is not None
     ]
-    if ratios:
-        print(f"\nas multiples of the run recorded at {recorded['machine']['measured_at']}, on whatever machine:")
-        print(table(ratios))
+    if not ratios:
+        return
+    print(f"\nas multiples of what was recorded at {recorded['machine']['measured_at']}, commit {recorded['commit']}:")
+    print(table(ratios))
+    for what in ("machine", "parameters"):
+        for name, then in recorded[what].items():
+            now = result[what].get(name)
+            if now != then and name not in {"measured_at", "servers", *DONE}:
+                print(f"not the same: {name} was {then}, is {now}")
 
 
-def _key_titles(row: dict[str, Any]) -> list[str]:
-    """The columns that say what was done; all others say how it went."""
-    return [title for title in row if title in {"server", "listeners", "sessions", "callers", "events", "bus"}]
+def _ratio(title: str, value: Any, then: Any) -> Any:
+    if title in DONE or not isinstance(value, int | float) or not then:
+        return value
+    return f"x {value / then:.2f}"
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[title] for title in _key_titles(row) if title != "events")
+    return tuple(row.get(title) for title in DONE)
 
 
-def plot(path: Path, title: str, x: str, ys: Sequence[str], rows: Sequence[dict[str, Any]], *, unit: str) -> None:
-    """Draw some columns of the rows against another."""
+def plot(
+    path: Path,
+    title: str,
+    x: str,
+    ys: Sequence[str],
+    rows: Sequence[dict[str, Any]],
+    *,
+    unit: str,
+    by: str | None = None,
+    wide: bool = False,
+) -> None:
+    """Draw some columns of the rows against another, a picture each where there is a line for each value of `by`.
+
+    With `wide` both axes are logarithmic: for figures that differ by powers of ten.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for y in ys:
-        axes.plot([row[x] for row in rows], [row[y] for row in rows], marker="o", label=y)
-    axes.set(title=title, xlabel=x, ylabel=unit)
-    axes.set_ylim(bottom=0, top=1.15 * max(row[y] for row in rows for y in ys))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    pictures = [[y] for y in ys] if by else [list(ys)]
+    figure, axes = plt.subplots(1, len(pictures), figsize=(7 * len(pictures), 4.5), squeeze=False)
+    for picture, columns in zip(axes[0], pictures, strict=True):
+        for y in columns:
+            for one in dict.fromkeys(row[by] for row in rows) if by else [None]:
+                chosen = [row for row in rows if one is None or row[by or ""] == one]
+                label = y if one is None else f"{by} {one}" if one in {"yes", "no"} else str(one)
+                picture.plot([row[x] for row in chosen], [row[y] for row in chosen], marker="o", label=label)
+        picture.set(title=columns[0] if by else title, xlabel=x, ylabel=unit)
+        if wide:
+            picture.set(xscale="log", yscale="log")
+        else:
+            picture.set_ylim(bottom=0)
+        picture.grid(alpha=0.3, which="both")
+        picture.legend(fontsize="small")
+    told = machine()
+    figure.suptitle(
+        f"{title} · {told['measured_at'][:10]} · {told['cores']} cores, {told['processor']}", fontsize="small"
+    )
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -26,7 +26,7 @@ from typing import Any, Self
 import httpx
 import trio
 
-from harness import LOAD_CORE, Target, arguments, cpu_s, percentile, pin, plot, report, room_for, running_service
+from harness import LOAD_CORE, Target, Watch, arguments, cpu_s, percentile, pin, plot, report, room_for, running_service
 from servers import SERVERS, running
 from sink import Sink, listening
 
@@ -157,7 +157,9 @@ async def measure(target: Target, sink: Sink, listeners: int, floor_s: list[floa
         begin = await _head(client)
         cpu_before_s = cpu_s(target.pid)
         print(f"{listeners:,} listeners, {options.seconds:g} s", file=sys.stderr)
+        load_core = Watch()
         await load.run(options.seconds)
+        load_percent = load_core.percent()
         used_s = cpu_s(target.pid) - cpu_before_s
         await trio.sleep(SETTLE_S)
         events = await _events(client, begin)
@@ -181,6 +183,7 @@ async def measure(target: Target, sink: Sink, listeners: int, floor_s: list[floa
         "REST p50 ms": percentile(load.waits_s, 0.5) * 1000,
         "REST p99 ms": percentile(load.waits_s, 0.99) * 1000,
         "service CPU %": used_s / options.seconds * 100,
+        "load core %": load_percent,
     }
 
 
@@ -213,7 +216,7 @@ async def _events(client: httpx.AsyncClient, after: int) -> list[dict[str, Any]]
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--listeners", type=int, nargs="+", default=[1, 100, 10_000], help="listeners, a row each")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long each row takes")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each row takes")
     parser.add_argument("--requests", type=float, default=200.0, help="REST requests a second")
     parser.add_argument("--changes", type=float, default=4.0, help="joins, leaves, ends and creations a second")
     options = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -31,6 +32,7 @@ class Server:
     path: str = "/"
     first_message: str = ""
     mark: str = ""
+    prepare: Callable[[], None] = lambda: None  # raises SystemExit where something that it needs cannot be had
     publish: Callable[[subprocess.Popen[bytes], int, int], None] = lambda process, port, count: _by_line(process, count)
 
 
@@ -46,14 +48,12 @@ def _text() -> str:
 
 def _node(script: str) -> Callable[[int, Path], list[str]]:
     def command(port: int, folder: Path) -> list[str]:
-        _install_from_npm()
         return ["node", str(PEERS / script), str(port), _text()]
 
     return command
 
 
 def _bun(port: int, folder: Path) -> list[str]:
-    _install_from_npm()
     program = next(PEERS.glob("node_modules/@oven/bun-*/bin/bun"))  # the one that npm has found fit for this machine
     return [str(program), str(PEERS / "bun_server.mjs"), str(port), _text()]
 
@@ -87,6 +87,11 @@ def _nats_publish(process: subprocess.Popen[bytes], port: int, count: int) -> No
             received += connection.recv(65536)
 
 
+def _need_python_peers() -> None:
+    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("picows") is None:
+        raise SystemExit("uvicorn and picows are missing: `make .venv/.peers-installed`; --servers leaves them out")
+
+
 def _python(script: str) -> Callable[[int, Path], list[str]]:
     return lambda port, _: [sys.executable, str(PEERS / script), str(port), _text()]
 
@@ -96,13 +101,17 @@ SERVERS = {
     "hub": Server(
         lambda port, _: [sys.executable, str(HERE / "hub_server.py"), str(port), str(EVENT_BYTES)], path="/ws"
     ),
-    "uvicorn": Server(_python("starlette_server.py")),
-    "picows": Server(_python("picows_server.py")),
+    "uvicorn": Server(_python("starlette_server.py"), prepare=_need_python_peers),
+    "picows": Server(_python("picows_server.py"), prepare=_need_python_peers),
     "nats": Server(_nats, first_message='b:CONNECT {"verbose":false}\r\nSUB e 1\r\n', mark="~", publish=_nats_publish),
-    "bun": Server(_bun),
-    "ws": Server(_node("ws_server.mjs")),
+    "bun": Server(_bun, prepare=_install_from_npm),
+    "ws": Server(_node("ws_server.mjs"), prepare=_install_from_npm),
     "socket.io": Server(
-        _node("socketio_server.mjs"), path="/socket.io/?EIO=4&transport=websocket", first_message="40", mark="~"
+        _node("socketio_server.mjs"),
+        path="/socket.io/?EIO=4&transport=websocket",
+        first_message="40",
+        mark="~",
+        prepare=_install_from_npm,
     ),
 }
 

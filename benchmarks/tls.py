@@ -21,9 +21,10 @@ from typing import Any
 import trio
 import trustme
 
-from fan_out import BURST, EVENT_BYTES, HERE, Server, running
 from harness import LOAD_CORE, arguments, cpu_s, pin, plot, report, rss_bytes
+from servers import EVENT_BYTES, HERE, Server, running
 
+BURST = 100
 SETTLE_S = 0.5
 CONNECTING = 20  # at a time
 FRAME_BYTES = EVENT_BYTES + 4
@@ -123,10 +124,8 @@ def main() -> None:
     report("tls", rows, options)
     if options.plot:
         columns = ["one at a time, CPU us", f"bursts of {BURST}, CPU us"]
-        encrypted = [row for row in rows if row["TLS"] == "yes"]
-        plot(
-            options.plot, "Fan-out within TLS", "listeners", columns, encrypted, unit="µs of processor time per message"
-        )
+        unit = "µs of processor time per message"
+        plot(options.plot, "Fan-out within TLS", "listeners", columns, rows, unit=unit, by="TLS", wide=True)
 
 
 if __name__ == "__main__":
