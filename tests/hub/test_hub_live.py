@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from contextlib import ExitStack
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocked
 
-from fakes_hub import Rig, messages, open_rig
+from fakes_hub import Pipe, Rig, messages, open_rig
 from transport_trio.errors import ListenersFull, Stopping
 from transport_trio.events import EventType
 from transport_trio.hub import Filter, HubStatistics, Subscription
@@ -77,6 +78,29 @@ async def test_what_waits_is_sent_in_one_write(rig: Rig, autojump_clock: MockClo
         assert await ear.ids() == list(range(1, 11))
         assert await other.ids() == [1, 3, 5, 7, 9]
         assert len(ear.pipe.writes) == len(other.pipe.writes) == 2  # the welcome, and all events
+
+
+class Fickle(Pipe):
+    """Takes nothing from some time on, though its peer has not gone."""
+
+    fails = False
+
+    def send(self, data: bytes | memoryview) -> int:
+        if self.fails:
+            raise OSError(errno.ENOBUFS, "no buffer space")
+        return super().send(data)
+
+
+async def test_who_can_be_told_nothing_loses_its_connection(rig: Rig, autojump_clock: MockClock) -> None:
+    """Nobody else would end it: it reads on, and what it says counts for nothing any more."""
+    pipe = Fickle()
+    listener = rig.hub.join(Subscription(), lambda _: pipe)
+    await wait_all_tasks_blocked()
+    pipe.fails = True
+    rig.happen("a")
+    await wait_all_tasks_blocked()
+    assert pipe.is_cut
+    rig.hub.leave(listener)
 
 
 async def test_telling_never_waits(rig: Rig, autojump_clock: MockClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -402,3 +403,20 @@ async def test_an_upgrade_with_both_lengths_is_refused(site: Site) -> None:
     answer = await site.raw(b"GET /ws HTTP/1.1\r\n" + UPGRADE.removesuffix(b"\r\n") + both)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"must not come together" in answer
+
+
+# What a client has asked when it goes: the rest waits for an answer that cannot be given any more.
+@pytest.mark.parametrize("asked", [GET + b"G", GET + GET[:-2], GET * 2, GET * 3 + POST])
+@pytest.mark.parametrize("reset", [True, False])
+async def test_who_goes_with_a_request_behind_a_request_leaves_nothing(asked: bytes, reset: bool) -> None:
+    with trio.fail_after(TEST_S):
+        async with serving(keep_alive_s=TEST_S, head_timeout_s=TEST_S) as site:
+            for _ in range(10):
+                stream = await trio.open_tcp_stream(*site.address)
+                await stream.send_all(asked)
+                await stream.receive_some(1)
+                if reset:
+                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                stream.socket.close()
+            while site.count("transport_connections"):  # noqa: ASYNC110 -- nobody tells
+                await trio.sleep(0.005)

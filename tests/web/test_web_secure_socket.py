@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from identity import Identity, trusting
-from transport_trio.web.secure import RECORD_BYTES, SecureSocket
+from transport_trio.web.secure import ANSWERS_MAX_BYTES, RECORD_BYTES, SecureSocket
 
 BUFFER_BYTES = 8 * 1024
 
@@ -169,3 +169,47 @@ def test_closing_says_goodbye_but_not_in_the_middle_of_a_record(tmp_path: Path) 
         ours.close()
         assert not client.read_to_the_end()
         assert len(client.heard) < taken + 1
+
+
+class Unfinished:
+    """TLS in the middle of a handshake message that does not end; every read leaves an answer of so many bytes."""
+
+    def __init__(self, outgoing: ssl.MemoryBIO, answer: bytes = b"") -> None:
+        self._outgoing = outgoing
+        self._answer = answer
+
+    def read(self, _max_bytes: int) -> bytes:
+        self._outgoing.write(self._answer)
+        raise ssl.SSLWantReadError
+
+    def write(self, _data: memoryview) -> int:
+        raise ssl.SSLWantReadError
+
+
+@pytest.mark.parametrize("answer", [b"", b"x" * 30])
+def test_who_speaks_tls_and_says_nothing_is_given_up(answer: bytes) -> None:
+    outgoing = ssl.MemoryBIO()
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        ours = SecureSocket(left, Unfinished(outgoing, answer), ssl.MemoryBIO(), outgoing)  # type: ignore[arg-type]
+
+        def flood() -> None:
+            for _ in range(1000):
+                right.send(bytes(1000))
+                with suppress(BlockingIOError):
+                    ours.recv(100)
+
+        with pytest.raises(ConnectionAbortedError):
+            flood()
+        assert outgoing.pending < 2 * ANSWERS_MAX_BYTES
+
+
+def test_who_can_be_told_nothing_has_gone() -> None:
+    """A lack of room would be waited for, in vain and without a rest."""
+    left, right = socket.socketpair()
+    with left, right:
+        outgoing = ssl.MemoryBIO()
+        ours = SecureSocket(left, Unfinished(outgoing), ssl.MemoryBIO(), outgoing)  # type: ignore[arg-type]
+        with pytest.raises(ConnectionAbortedError):
+            ours.send(b"hello")

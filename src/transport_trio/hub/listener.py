@@ -146,9 +146,10 @@ class Listener:
             self.line.close_soon()
 
     def lose(self) -> None:
-        """The peer has gone, which whoever reads from it will find out too."""
+        """The peer has gone, or can be told nothing any more: its connection must not outlive that."""
         self._end()
         self.outbox = None
+        self.line.cut()
 
     def _end(self, *, only_paced: bool = False) -> None:
         self.is_open = False

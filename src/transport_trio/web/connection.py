@@ -264,6 +264,9 @@ class Connection(TCPServer):
             with self._reading:
                 await self._read_data()
                 return
+            if self._over:  # the other direction has failed
+                await self.protocol.handle(Closed())
+                return
             if self._is_waiting:
                 await self._give_up()
                 return
@@ -339,7 +342,13 @@ class Connection(TCPServer):
                 pass
             else:
                 return
+        self._stop_reading()
         await self.protocol.handle(Closed())
+
+    def _stop_reading(self) -> None:
+        """Hypercorn waits for the end of an answer before it looks at the request behind it, and this has no end."""
+        self._over = True
+        self._reading.cancel(reason="there is nobody to answer")
 
     async def _close(self) -> None:
         if self._tls is not None:
@@ -368,3 +377,4 @@ class Connection(TCPServer):
         """Reset the connection: whatever is under way on it fails at once."""
         reset_on_close(self._socket)
         self._socket.close()
+        self._stop_reading()

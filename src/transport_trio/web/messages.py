@@ -13,7 +13,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from transport_trio.wire.socket import MESSAGE_MAX_BYTES, Close
+from transport_trio.wire.socket import MESSAGE_MAX_BYTES, MESSAGE_MAX_PIECES, Close
 
 
 @attrs.frozen
@@ -78,8 +78,8 @@ class Messages:
     def _assemble(self, event: Message[Any]) -> str | Binary | Close | None:
         is_text = isinstance(event, TextMessage)
         self._size_bytes += len(event.data.encode()) if is_text else len(event.data)
-        self._pieces += event.frame_finished  # empty fragments have no size, yet each costs work
-        if max(self._size_bytes, self._pieces) > MESSAGE_MAX_BYTES:
+        self._pieces += event.frame_finished
+        if self._size_bytes > MESSAGE_MAX_BYTES or self._pieces > MESSAGE_MAX_PIECES:
             return Close.TOO_BIG
         if is_text:
             self._parts = self._parts or []

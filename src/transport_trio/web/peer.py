@@ -20,7 +20,7 @@ from transport_trio.wire.socket import Close
 if TYPE_CHECKING:
     from transport_trio.web.entrance import Entrance
 
-READ_BYTES = 16 * 1024
+READ_BYTES = 4 * 1024  # what is in it is heard in one go: thousands of tiny frames would keep others waiting
 # How long a closed listener may take to read what is left for it and to answer; an honest one needs a round trip.
 CLOSE_S = 3.0
 # How a peer that we have closed is read: at a walking pace.

@@ -20,7 +20,9 @@ log = logging.getLogger(__name__)
 
 GOODBYE_S = 1.0  # for what fits into any buffer
 RECORD_BYTES = 16 * 1024  # no record of TLS holds more (RFC 8446, 5.1)
-NOT_TLS = "HTTP_REQUEST"  # what OpenSSL calls a request that came instead of a handshake
+READ_BYTES = 4 * 1024
+# What a peer may send without saying anything, and make us answer: new keys, empty records. Honest ones send a record.
+SILENT_MAX_BYTES, ANSWERS_MAX_BYTES = 64 * 1024, 4 * 1024
 SPEAK_TLS = (
     b"HTTP/1.1 400 \r\ncontent-type: text/plain\r\ncontent-length: 38\r\nconnection: close\r\n\r\n"
     b"this port speaks TLS: https:// wss://\n"
@@ -43,13 +45,17 @@ class TlsSession:
         return self._object
 
     async def shake_hands(self, within_s: float) -> Refused | None:
-        """Begin to speak TLS; why that is not to be, where the client is at fault.
+        """Begin to speak TLS; why that is not to be, where the client is at fault. It is told so, if it listens.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the client, or our end, has gone.
         """
         try:
             with trio.fail_after(within_s):
+                if (await self._plain.socket.recv(1, socket.MSG_PEEK)).isalpha():  # as each method of HTTP begins
+                    await self._plain.receive_some(RECORD_BYTES)  # closing with unread input would be a reset
+                    await self._say(SPEAK_TLS)
+                    return Refused.NOT_TLS
                 await self.stream.do_handshake()
         except trio.TooSlowError:
             return Refused.HANDSHAKE
@@ -58,11 +64,8 @@ class TlsSession:
             if not isinstance(fault, ssl.SSLError) or isinstance(fault, ssl.SSLEOFError | ssl.SSLSyscallError):
                 raise
             log.info("TLS handshake failed", extra={"error": (fault.reason or str(fault)).lower().replace("_", " ")})
-            if fault.reason != NOT_TLS:
-                await self._say(self._outgoing.read(), within_s)  # the alert, which Trio leaves there
-                return Refused.HANDSHAKE
-            await self._say(SPEAK_TLS, within_s)
-            return Refused.NOT_TLS
+            await self._say(self._outgoing.read())  # the alert, which Trio leaves there
+            return Refused.HANDSHAKE
         self._is_secure = True
         return None
 
@@ -72,12 +75,12 @@ class TlsSession:
             return
         with suppress(OSError):  # it wants the client's goodbye, too, and that may be long in coming
             self._object.unwrap()
-        await self._say(self._outgoing.read(), GOODBYE_S)
+        await self._say(self._outgoing.read())
 
-    async def _say(self, data: bytes, within_s: float) -> None:
+    async def _say(self, data: bytes) -> None:
         """As it is, beside the stream."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            with trio.move_on_after(within_s):
+            with trio.move_on_after(GOODBYE_S):
                 await self._plain.send_all(data)
 
     def over(self, sock: socket.socket) -> SecureSocket:
@@ -88,7 +91,7 @@ class TlsSession:
 class SecureSocket:
     """A connected socket that does not block, as far as a listener's connection uses it, with TLS in between."""
 
-    __slots__ = ("_incoming", "_left", "_object", "_outgoing", "_owes", "_socket", "may_have_more")
+    __slots__ = ("_incoming", "_left", "_object", "_outgoing", "_owes", "_silent_bytes", "_socket", "may_have_more")
 
     def __init__(
         self, sock: socket.socket, object_: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
@@ -99,6 +102,7 @@ class SecureSocket:
         self._outgoing = outgoing
         self._left = b""  # encrypted, and the kernel had no room for it
         self._owes = False  # the last byte that was encrypted counts as not taken until all of it has gone
+        self._silent_bytes = 0  # have come since the peer last said something
         self.may_have_more = True  # without a byte from the kernel
 
     def send(self, data: bytes | memoryview, /) -> int:
@@ -117,7 +121,11 @@ class SecureSocket:
         self._owes = False
         data = memoryview(data)
         while done < len(data):
-            done += self._object.write(data[done : done + RECORD_BYTES])
+            try:
+                done += self._object.write(data[done : done + RECORD_BYTES])
+            except ssl.SSLWantReadError as exc:
+                # In the middle of a handshake message nothing can be said; those that are allowed here come whole.
+                raise ConnectionAbortedError("the peer has broken off within TLS") from exc
             self._left = self._outgoing.read()
             if not self._flush():
                 self._owes = True
@@ -132,7 +140,8 @@ class SecureSocket:
             OSError: the peer has gone, or does not keep to TLS.
         """
         if not self.may_have_more:
-            data = self._socket.recv(RECORD_BYTES)
+            data = self._socket.recv(READ_BYTES)
+            self._silent_bytes += len(data)
             if data:
                 self._incoming.write(data)
             else:
@@ -141,10 +150,13 @@ class SecureSocket:
             said = self._object.read(max_bytes)
         except ssl.SSLWantReadError:
             self.may_have_more = False
+            if self._silent_bytes > SILENT_MAX_BYTES or self._outgoing.pending > ANSWERS_MAX_BYTES:
+                raise ConnectionAbortedError("the peer speaks TLS, and says nothing") from None
             raise BlockingIOError from None
         except ssl.SSLEOFError:
             return b""
         self.may_have_more = True
+        self._silent_bytes = 0
         return said
 
     def close(self) -> None:

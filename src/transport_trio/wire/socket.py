@@ -18,6 +18,7 @@ from transport_trio.models import Session
 from transport_trio.wire.out import PARTICIPANTS_MAX, encode, session_detail
 
 MESSAGE_MAX_BYTES = 4096
+MESSAGE_MAX_PIECES = 64  # empty ones have no size, yet each costs work
 SNAPSHOT_MAX_BYTES = 256 * 1024
 # Leaves room for the envelope of a snapshot frame with a 19-digit id.
 SNAPSHOT_SESSION_MAX_BYTES = SNAPSHOT_MAX_BYTES - 128
@@ -32,7 +33,7 @@ class Close(Enum):
     STOPPING = (1001, "stopping", "the service is stopping; come back with after")
     PROTOCOL = (1002, "protocol", "that is not the WebSocket protocol")
     NOT_UTF8 = (1007, "not_utf8", "a text message is not valid UTF-8")
-    TOO_BIG = (1009, "too_big", f"a message is larger than {MESSAGE_MAX_BYTES} bytes")
+    TOO_BIG = (1009, "too_big", f"a message of over {MESSAGE_MAX_BYTES} bytes or {MESSAGE_MAX_PIECES} pieces")
     TOO_SLOW = (4008, "too_slow", "too slow; come back with after")
     BAD_MESSAGES = (4400, "bad_messages", "too many bad messages")
     SILENT = (4408, "silent", "nothing heard for three heartbeats")
