@@ -271,6 +271,26 @@ async def test_one_too_many_is_told_so_within_tls(identity: Identity) -> None:
             await stream.aclose()
 
 
+async def test_one_too_many_that_vanishes_while_it_is_told_so_harms_nobody(identity: Identity) -> None:
+    async with secure(identity, connections_max=10) as site:
+        site.service.gate = trio.Event()
+        busy = [await dialed(site) for _ in range(10)]
+        for stream in busy:
+            await stream.send_all(POST)
+        while len(site.service.asked) < len(busy):  # noqa: ASYNC110 -- the fake tells of the first alone
+            await trio.sleep(0.005)
+        for sent in (b"", b"\x16", b"\x16\x03\x01", b"G"):
+            late = await trio.open_tcp_stream(*site.address)
+            await late.send_all(sent)
+            await trio.sleep(0.01)  # it is being refused
+            late.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            late.socket.close()
+        site.service.gate.set()
+        for stream in busy:
+            assert (await answer_on(stream)).startswith(b"HTTP/1.1 201 ")
+            await stream.aclose()
+
+
 # --- a stop
 
 

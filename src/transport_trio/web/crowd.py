@@ -153,7 +153,7 @@ class Crowd:
                 await stream.send_eof()
                 while await stream.receive_some():
                     pass
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it has gone
         finally:
             self._refusing -= 1

@@ -52,7 +52,7 @@ class TlsSession:
         """
         try:
             with trio.fail_after(within_s):
-                if (await self._plain.socket.recv(1, socket.MSG_PEEK)).isalpha():  # as each method of HTTP begins
+                if (await self._peek()).isalpha():  # as each method of HTTP begins
                     await self._plain.receive_some(RECORD_BYTES)  # closing with unread input would be a reset
                     await self._say(SPEAK_TLS)
                     return Refused.NOT_TLS
@@ -68,6 +68,12 @@ class TlsSession:
             return Refused.HANDSHAKE
         self._is_secure = True
         return None
+
+    async def _peek(self) -> bytes:
+        try:
+            return await self._plain.socket.recv(1, socket.MSG_PEEK)
+        except OSError as exc:
+            raise trio.BrokenResourceError from exc
 
     async def say_goodbye(self) -> None:
         """Tell the client that this was all. Another task may be reading meanwhile; never raises."""
