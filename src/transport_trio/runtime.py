@@ -18,7 +18,7 @@ import trio_asyncio
 from prometheus_client import CollectorRegistry
 
 from transport_trio.bus import READER, NatsSettings, Relay, StreamPlan, open_embedded_nats, open_nats
-from transport_trio.concurrency import SystemClock, every
+from transport_trio.concurrency import SystemClock, every, short_pauses
 from transport_trio.connectors import DAILY_LIMITS, NO_LIMITS, ConnectorRegistry, DailyConnector, open_daily
 from transport_trio.errors import ConnectorError, SettingsError
 from transport_trio.hub import Hub, open_hub
@@ -74,10 +74,11 @@ async def run(
     """
     stop = trio.Event()
     settings = fit_open_files(settings)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, stop)
-        await _serve_until(stop, settings, new_epoch=new_epoch, on_ready=on_ready)
-        nursery.cancel_scope.cancel(reason="the service has stopped")
+    with short_pauses():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, stop)
+            await _serve_until(stop, settings, new_epoch=new_epoch, on_ready=on_ready)
+            nursery.cancel_scope.cancel(reason="the service has stopped")
 
 
 async def _serve_until(
