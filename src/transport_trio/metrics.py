@@ -71,6 +71,7 @@ class Metrics:
     bus_away: Gauge
     clock_jumps: Counter
     clock_correction: Gauge
+    garbage_pause: Gauge
     tasks: Gauge
 
     @classmethod
@@ -184,6 +185,9 @@ class Metrics:
             clock_correction=gauge(
                 "transport_clock_correction_seconds",
                 "How far our time is ahead of the system clock, where that is in doubt or wrong.",
+            ),
+            garbage_pause=gauge(
+                "transport_garbage_pause_seconds", "How long the latest full collection of garbage halted the process."
             ),
             tasks=gauge("transport_tasks", "Trio tasks alive: some for each live session, listener and request."),
         )

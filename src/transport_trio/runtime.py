@@ -74,11 +74,10 @@ async def run(
     """
     stop = trio.Event()
     settings = fit_open_files(settings)
-    with short_pauses():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, stop)
-            await _serve_until(stop, settings, new_epoch=new_epoch, on_ready=on_ready)
-            nursery.cancel_scope.cancel(reason="the service has stopped")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, stop)
+        await _serve_until(stop, settings, new_epoch=new_epoch, on_ready=on_ready)
+        nursery.cancel_scope.cancel(reason="the service has stopped")
 
 
 async def _serve_until(
@@ -90,6 +89,8 @@ async def _serve_until(
     metrics.watch(metrics.clock_correction, lambda: clock.correction_s)
     state = _State()
     async with AsyncExitStack() as stack:
+        pauses = stack.enter_context(short_pauses())
+        metrics.watch(metrics.garbage_pause, lambda: pauses.latest_s)
         daily = await stack.enter_async_context(_open_connector(settings, metrics))
         with trio.move_on_after(START_ASK_S):
             await clock.settle(daily.check)

@@ -31,8 +31,9 @@ def test_what_outlives_a_long_collection_is_left_out_of_the_next() -> None:
 
 
 def test_a_short_one_and_those_of_the_young_change_nothing() -> None:
-    with short_pauses(long_s=60):
+    with short_pauses(long_s=60) as pauses:
         gc.collect()
+        assert 0 < pauses.latest_s < 60
     with short_pauses(long_s=0):
         gc.collect(1)
         assert gc.get_freeze_count() == 0

@@ -16,9 +16,16 @@ LONG_S = 0.02
 LOOK_AGAIN_S = 600.0
 
 
+class Pauses:
+    """How long the latest full collection took. A plain number: its reader may be halted by a collection, too."""
+
+    latest_s = 0.0
+
+
 @contextmanager
-def short_pauses(*, long_s: float = LONG_S, look_again_s: float = LOOK_AGAIN_S) -> Iterator[None]:
+def short_pauses(*, long_s: float = LONG_S, look_again_s: float = LOOK_AGAIN_S) -> Iterator[Pauses]:
     """In the block, what outlives a full collection longer than `long_s` is left out of those of the next while."""
+    pauses = Pauses()
     began_s, look_at = 0.0, time.monotonic() + look_again_s
 
     def notice(phase: str, info: dict[str, int]) -> None:
@@ -27,7 +34,8 @@ def short_pauses(*, long_s: float = LONG_S, look_again_s: float = LOOK_AGAIN_S) 
             return
         now = time.monotonic()
         if phase == "stop":
-            if now - began_s > long_s:
+            pauses.latest_s = now - began_s
+            if pauses.latest_s > long_s:
                 gc.freeze()
             return
         began_s = now
@@ -37,7 +45,7 @@ def short_pauses(*, long_s: float = LONG_S, look_again_s: float = LOOK_AGAIN_S) 
 
     gc.callbacks.append(notice)
     try:
-        yield
+        yield pauses
     finally:
         gc.callbacks.remove(notice)
         gc.unfreeze()
