@@ -211,7 +211,7 @@ class Connection(TCPServer):
             log.exception("connection failed")
         finally:
             if self.peer is None:
-                with trio.CancelScope(shield=True):  # nothing in it waits for the peer to act
+                with trio.CancelScope(shield=True):  # bounded, and nothing in it waits for the peer to act
                     await self._close()
 
     async def _serve(self) -> None:

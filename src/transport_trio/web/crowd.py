@@ -87,17 +87,19 @@ class Crowd:
     # --- at the door
 
     def _admit(self, stream: trio.SocketStream, nursery: trio.Nursery) -> None:
-        tls = TlsSession(stream, self._tls()) if self._tls is not None else None
         if len(self._open) >= self._limit:
             self._complain("as many connections as allowed; idle ones make room", connections_max=self._limit)
             if not self._make_room():
                 self.refused(Refused.FULL)
-                nursery.start_soon(self._refuse, stream, tls)
+                nursery.start_soon(self._refuse, stream)
                 return
             self.refused(Refused.CROWDED)
-        connection = self._connect(stream, self, tls)
+        connection = self._connect(stream, self, self._session(stream))
         self._open.add(connection)
         nursery.start_soon(self._serve, connection)
+
+    def _session(self, stream: trio.SocketStream) -> TlsSession | None:
+        return TlsSession(stream, self._tls()) if self._tls is not None else None
 
     def _make_room(self) -> bool:
         """Close the connection that has been idle for longest; False when none is idle."""
@@ -137,12 +139,13 @@ class Crowd:
         self._change.set()
         self._change = trio.Event()
 
-    async def _refuse(self, stream: trio.SocketStream, tls: TlsSession | None) -> None:
+    async def _refuse(self, stream: trio.SocketStream) -> None:
         """Say 503, if the peer takes it soon. Closing with unread data is a reset and can cost it our words."""
         if self._refusing >= REFUSED_AT_ONCE:
             await trio.aclose_forcefully(stream)
             return
         self._refusing += 1
+        tls = self._session(stream)
         try:
             with trio.move_on_after(REFUSE_S):
                 if tls is None:

@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 GOODBYE_S = 1.0  # for what fits into any buffer
 RECORD_BYTES = 16 * 1024  # no record of TLS holds more (RFC 8446, 5.1)
-READ_BYTES = 4 * 1024
 # What a peer may send without saying anything, and make us answer: new keys, empty records. Honest ones send a record.
 SILENT_MAX_BYTES, ANSWERS_MAX_BYTES = 64 * 1024, 4 * 1024
 SPEAK_TLS = (
@@ -58,6 +57,7 @@ class TlsSession:
                     return Refused.NOT_TLS
                 await self.stream.do_handshake()
         except trio.TooSlowError:
+            log.info("TLS handshake failed", extra={"error": "it has not ended in time"})
             return Refused.HANDSHAKE
         except trio.BrokenResourceError as exc:
             fault = exc.__cause__
@@ -131,7 +131,7 @@ class SecureSocket:
                 done += self._object.write(data[done : done + RECORD_BYTES])
             except ssl.SSLWantReadError as exc:
                 # In the middle of a handshake message nothing can be said; those that are allowed here come whole.
-                raise ConnectionAbortedError("the peer has broken off within TLS") from exc
+                raise _given_up("it has broken off in the middle of a handshake message") from exc
             self._left = self._outgoing.read()
             if not self._flush():
                 self._owes = True
@@ -146,7 +146,7 @@ class SecureSocket:
             OSError: the peer has gone, or does not keep to TLS.
         """
         if not self.may_have_more:
-            data = self._socket.recv(READ_BYTES)
+            data = self._socket.recv(max_bytes)  # what is in it is heard in one go
             self._silent_bytes += len(data)
             if data:
                 self._incoming.write(data)
@@ -157,7 +157,7 @@ class SecureSocket:
         except ssl.SSLWantReadError:
             self.may_have_more = False
             if self._silent_bytes > SILENT_MAX_BYTES or self._outgoing.pending > ANSWERS_MAX_BYTES:
-                raise ConnectionAbortedError("the peer speaks TLS, and says nothing") from None
+                raise _given_up("it speaks TLS and says nothing") from None
             raise BlockingIOError from None
         except ssl.SSLEOFError:
             return b""
@@ -188,3 +188,9 @@ class SecureSocket:
             return False
         self._left = self._left[sent:]
         return not self._left
+
+
+def _given_up(reason: str) -> ConnectionAbortedError:
+    """Told here: to everybody else a listener that breaks TLS has gone like any other."""
+    log.info("listener given up", extra={"error": reason})
+    return ConnectionAbortedError(reason)
