@@ -156,10 +156,9 @@ def pin(core: int) -> None:
 
 
 class Watch:
-    """How busy a core was since this was made, whoever used it; that of the load, where no other is named."""
+    """How busy the core of the load was since this was made, whoever used it."""
 
-    def __init__(self, core: int = LOAD_CORE) -> None:
-        self._core = core
+    def __init__(self) -> None:
         self._before = self._ticks()
 
     def percent(self) -> float:
@@ -167,7 +166,7 @@ class Watch:
         return 100 * (1 - idle / total) if total else 0.0
 
     def _ticks(self) -> tuple[int, int]:
-        (line,) = (line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{self._core} "))
+        (line,) = (line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{LOAD_CORE} "))
         ticks = [int(number) for number in line.split()[1:9]]
         return ticks[3] + ticks[4], sum(ticks)  # idle, and waiting for a disk
 

@@ -77,7 +77,9 @@ class Audience:
                 await trio.sleep(0.002)
 
 
-async def measure(process: Popen[bytes], port: int, trusted: ssl.SSLContext | None, listeners: int) -> dict[str, Any]:
+async def measure(
+    server: Server, process: Popen[bytes], port: int, trusted: ssl.SSLContext | None, listeners: int
+) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         first = Audience(port, trusted)
         await stack.enter_async_context(first.of(1))  # the first of everything is dearer
@@ -94,9 +96,7 @@ async def measure(process: Popen[bytes], port: int, trusted: ssl.SSLContext | No
         for name, burst, times in (("one at a time, CPU us", 1, 20), (f"bursts of {BURST}, CPU us", BURST, 5)):
             before_s = cpu_s(process.pid)
             for _ in range(times):
-                assert process.stdin is not None
-                process.stdin.write(b"%d\n" % burst)
-                process.stdin.flush()
+                server.publish(process, port, burst)
                 await audience.hear(burst * listeners)
             figures[name] = (cpu_s(process.pid) - before_s) / (burst * times * listeners) * 1e6
         return figures
@@ -120,7 +120,7 @@ def main() -> None:
         for listeners in options.listeners:
             for server, context in ((plain, None), (secure, trusted)):
                 with running(server) as (process, port):
-                    rows.append(trio.run(measure, process, port, context, listeners))
+                    rows.append(trio.run(measure, server, process, port, context, listeners))
     report("tls", rows, options)
     if options.plot:
         columns = ["one at a time, CPU us", f"bursts of {BURST}, CPU us"]

@@ -18,6 +18,7 @@ from fakes_hub import Rig, open_rig
 from transport_trio.concurrency import SystemClock
 from transport_trio.web import KeyRing, WebDeps, serve
 
+EVENT_BYTES = 60_000  # a few of these fill a small window
 TEST_S = 30  # bounds every test with sockets; none comes near it
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 
@@ -97,6 +98,17 @@ async def hear(ws: WebSocketConnection, type_: str | None = None) -> Any:
         message = json.loads(await ws.get_message())
         if type_ in (None, message["type"]):
             return message
+
+
+async def outpace(rig: Served, quick: Peer) -> int:
+    """Tell events, which `quick` hears, until another listener is too slow for them; the id of the last of those."""
+    told = 0
+    while not rig.dropped("too_slow"):
+        (told,) = rig.happen("a", size=EVENT_BYTES)
+        assert (await quick.receive_json())["id"] == told
+    rig.happen("a")
+    assert (await quick.receive_json())["id"] == told + 1
+    return told
 
 
 class Peer:

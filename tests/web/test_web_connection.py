@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -20,7 +19,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 from trio.testing import wait_all_tasks_blocked
-from web_rig import GET, LAST_GET, POST, TEST_S, UPGRADE, Site, serving
+from web_rig import GET, LAST_GET, POST, TEST_S, UPGRADE, Site, serving, vanish
 
 from transport_trio.web.connection import Connection, Patience, StrictConnection
 from transport_trio.web.refusals import Refused
@@ -416,7 +415,8 @@ async def test_who_goes_with_a_request_behind_a_request_leaves_nothing(asked: by
                 await stream.send_all(asked)
                 await stream.receive_some(1)
                 if reset:
-                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                stream.socket.close()
+                    vanish(stream)
+                else:
+                    stream.socket.close()
             while site.count("transport_connections"):  # noqa: ASYNC110 -- nobody tells
                 await trio.sleep(0.005)

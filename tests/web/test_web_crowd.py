@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
 import trio
 from prometheus_client import CollectorRegistry
 from trio.testing import open_stream_to_socket_listener
-from web_rig import GET, LAST_GET, POST, TEST_S, Site, no_more_files, serving
+from web_rig import GET, LAST_GET, POST, TEST_S, Site, serving
 
 from transport_trio.metrics import Metrics
 from transport_trio.web.connection import Guard
@@ -114,6 +116,19 @@ async def test_those_who_are_refused_and_stay_cost_a_bounded_number_of_files() -
                     while await stream.receive_some():
                         pass
                 await stream.aclose()
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process, the server in it included, can open none during the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_the_service_goes_on_when_it_can_open_no_more_files() -> None:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from prometheus_client import CollectorRegistry
-from web_rig import GET, LAST_GET, POST, TEST_S, Site, created, serving
+from web_rig import GET, LAST_GET, POST, TEST_S, Site, created, serving, vanish
 
 from identity import Identity, trusting
 from transport_trio.errors import SettingsError
@@ -156,8 +156,7 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(identity: Identity) 
         for sent in (b"", GET, POST[:-3]):
             stream = await dialed(site)
             await stream.send_all(sent)
-            stream.transport_stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            stream.transport_stream.socket.close()
+            vanish(stream.transport_stream)
         while trio.lowlevel.current_statistics().tasks_living > tasks:  # noqa: ASYNC110 -- nobody tells
             await trio.sleep(0.005)
         await until_connections(site, 0)
@@ -205,8 +204,9 @@ async def test_who_goes_with_a_request_behind_a_request_leaves_nothing(
             await stream.send_all(asked)
             await stream.receive_some(1)
             if reset:
-                stream.transport_stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            stream.transport_stream.socket.close()
+                vanish(stream.transport_stream)
+            else:
+                stream.transport_stream.socket.close()
         await until_connections(site, 0)
 
 
@@ -241,6 +241,22 @@ async def test_a_probe_that_connects_and_leaves_counts_as_nothing(identity: Iden
 # --- more than there is room for
 
 
+@asynccontextmanager
+async def full(site: Site) -> AsyncIterator[None]:
+    """As many creations under way as there may be connections; in the end all of them are answered."""
+    site.service.gate = trio.Event()
+    busy = [await dialed(site) for _ in range(site.settings.connections_max)]
+    for stream in busy:
+        await stream.send_all(POST)
+    while len(site.service.asked) < len(busy):  # noqa: ASYNC110 -- the fake tells of the first alone
+        await trio.sleep(0.005)
+    yield
+    site.service.gate.set()
+    for stream in busy:
+        assert (await answer_on(stream)).startswith(b"HTTP/1.1 201 ")
+        await stream.aclose()
+
+
 async def test_who_has_not_even_shaken_hands_makes_room_first(identity: Identity) -> None:
     async with secure(identity, connections_max=10) as site:
         silent = [await trio.open_tcp_stream(*site.address) for _ in range(10)]
@@ -252,43 +268,22 @@ async def test_who_has_not_even_shaken_hands_makes_room_first(identity: Identity
 
 
 async def test_one_too_many_is_told_so_within_tls(identity: Identity) -> None:
-    async with secure(identity, connections_max=10) as site:
-        site.service.gate = trio.Event()
-        busy = [await dialed(site) for _ in range(10)]
-        for stream in busy:
-            await stream.send_all(POST)
-        while len(site.service.asked) < len(busy):  # noqa: ASYNC110 -- the fake tells of the first alone
-            await trio.sleep(0.005)
+    async with secure(identity, connections_max=10) as site, full(site):
         late = await dialed(site, strict=True)
         await late.do_handshake()
         answer = await all_of(late)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: " in answer
-        site.service.gate.set()
-        for stream in (late, *busy):
-            if stream is not late:
-                assert (await answer_on(stream)).startswith(b"HTTP/1.1 201 ")
-            await stream.aclose()
+        await late.aclose()
 
 
 async def test_one_too_many_that_vanishes_while_it_is_told_so_harms_nobody(identity: Identity) -> None:
-    async with secure(identity, connections_max=10) as site:
-        site.service.gate = trio.Event()
-        busy = [await dialed(site) for _ in range(10)]
-        for stream in busy:
-            await stream.send_all(POST)
-        while len(site.service.asked) < len(busy):  # noqa: ASYNC110 -- the fake tells of the first alone
-            await trio.sleep(0.005)
+    async with secure(identity, connections_max=10) as site, full(site):
         for sent in (b"", b"\x16", b"\x16\x03\x01", b"G"):
             late = await trio.open_tcp_stream(*site.address)
             await late.send_all(sent)
             await trio.sleep(0.01)  # it is being refused
-            late.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            late.socket.close()
-        site.service.gate.set()
-        for stream in busy:
-            assert (await answer_on(stream)).startswith(b"HTTP/1.1 201 ")
-            await stream.aclose()
+            vanish(late)
 
 
 # --- a stop

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import resource
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,6 +35,7 @@ from transport_trio.ports import Change, SessionPage, SessionQuery
 from transport_trio.sessions import Created, IdempotencyKey
 from transport_trio.settings import Settings
 from transport_trio.web import KeyRing, WebDeps, serve
+from transport_trio.web.sockets import reset_on_close
 
 NOW = datetime(2026, 1, 1, 11, tzinfo=UTC)
 TEST_S = 20  # bounds every test with sockets; none comes near it
@@ -200,17 +199,10 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
     return document
 
 
-@contextmanager
-def no_more_files(but: int = 0) -> Iterator[None]:
-    """This process, the server in it included, can open none, or so many, during the block."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + but, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def vanish(stream: trio.SocketStream) -> None:
+    """End the connection with a reset, as a client does that is killed."""
+    reset_on_close(stream.socket)
+    stream.socket.close()
 
 
 async def created(site: Site) -> str:
