@@ -1,4 +1,4 @@
-"""Long pauses of the garbage collector happen once, not every time."""
+"""Long pauses of the garbage collector happen once, not every time, and not for what is there from the beginning."""
 
 from __future__ import annotations
 
@@ -22,21 +22,45 @@ def nothing_frozen_before_or_after() -> Iterator[None]:
     assert gc.get_freeze_count() == 0
 
 
+def nodes_looked_at() -> int:
+    """How many a full collection looks at."""
+    return sum(isinstance(one, Node) for one in gc.get_objects())
+
+
+def test_what_is_there_from_the_beginning_is_left_out() -> None:
+    kept = [Node() for _ in range(1000)]
+    assert nodes_looked_at() == len(kept)
+    with short_pauses():
+        assert nodes_looked_at() == 0
+    assert nodes_looked_at() == len(kept)
+
+
+def test_garbage_of_before_is_not_kept() -> None:
+    gc.collect()
+    Node()
+    with short_pauses():
+        gc.unfreeze()
+        assert nodes_looked_at() == 0
+
+
 def test_what_outlives_a_long_collection_is_left_out_of_the_next() -> None:
     with short_pauses(long_s=0):
         kept = [Node() for _ in range(1000)]
+        assert nodes_looked_at() == len(kept)
         gc.collect()
-        assert gc.get_freeze_count() > len(kept)
-        assert not any(isinstance(one, Node) for one in gc.get_objects())
+        assert nodes_looked_at() == 0
 
 
 def test_a_short_one_and_those_of_the_young_change_nothing() -> None:
     with short_pauses(long_s=60) as pauses:
+        kept = [Node() for _ in range(1000)]
         gc.collect()
         assert 0 < pauses.latest_s < 60
+        assert nodes_looked_at() == len(kept)
     with short_pauses(long_s=0):
+        kept = [Node() for _ in range(1000)]
         gc.collect(1)
-        assert gc.get_freeze_count() == 0
+        assert nodes_looked_at() == len(kept)
 
 
 @pytest.mark.parametrize(("look_again_s", "expected"), [(0, ["it"]), (60, [])])

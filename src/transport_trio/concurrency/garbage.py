@@ -2,7 +2,8 @@
 
 A full collection looks at every object: with ten thousand listeners it takes a third of a second, in which nobody is
 told anything, and in a busy service one comes every few seconds. What has outlived a long one will be there for a
-while. So it is set aside (`gc.freeze`), and looked at again now and then, since it may have become garbage meanwhile.
+while, and modules and classes for ever. So they are set aside (`gc.freeze`), and looked at again now and then, since
+what was kept may have become garbage meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class Pauses:
 
 @contextmanager
 def short_pauses(*, long_s: float = LONG_S, look_again_s: float = LOOK_AGAIN_S) -> Iterator[Pauses]:
-    """In the block, what outlives a full collection longer than `long_s` is left out of those of the next while."""
+    """In the block, what outlives a full collection longer than `long_s` is left out of those of the next while.
+
+    So is what is there when the block begins: enter it when everything is imported.
+    """
     pauses = Pauses()
     began_s, look_at = 0.0, time.monotonic() + look_again_s
 
@@ -43,6 +47,8 @@ def short_pauses(*, long_s: float = LONG_S, look_again_s: float = LOOK_AGAIN_S) 
             look_at = now + look_again_s
             gc.unfreeze()  # so this one is long, and sets aside what is still there
 
+    gc.collect()
+    gc.freeze()
     gc.callbacks.append(notice)
     try:
         yield pauses
