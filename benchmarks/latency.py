@@ -11,24 +11,27 @@ after that. From there to the frame at the first and at the last listener is wha
 last: the first hears at once when the commit is done, so this leaves the disk out. Beside it, how long the REST
 requests took. The service has one core; the listeners (sink.c), the callers and the sandbox have the other.
 
-"floor" is what the machine itself takes for as many listeners, right before, for as long and at the pace of the
-changes: from publishing to the last receipt when a bare loop writes to each socket and nothing else goes on.
+"floor" is what the machine and the libraries take by themselves, right before, for as long: an empty handler of
+Quart-Trio under Hypercorn answers as many requests, and beside it bare sends go to as many listeners, at the pace of
+the changes. From publishing to the last receipt, and how long the empty answers took.
 """
 
 from __future__ import annotations
 
 import random
-import re
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import httpx
 import trio
 
+from callers import Callers
 from harness import LOAD_CORE, Target, Watch, arguments, cpu_s, percentile, pin, plot, report, room_for, running_service
-from servers import SERVERS, running
+from servers import PLAIN, running
 from sink import Sink, listening
 
 POLL_S = 2.0
@@ -36,36 +39,6 @@ SESSIONS = 10  # alive at a time
 CALLERS = 32
 SETTLE_S = POLL_S + 1.0  # what has changed at the very end is seen by then
 DELIVERY_S = 10.0
-LENGTH = re.compile(rb"content-length: ([0-9]+)\r\n(?:.*\r\n)*\r\n")
-
-
-class Callers:
-    """Connections that ask and wait for the answer; a client library would cost more than what is measured."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._back, self._idle = trio.open_memory_channel[trio.SocketStream](CALLERS)
-
-    async def __aenter__(self) -> Self:
-        for _ in range(CALLERS):
-            await self._back.send(await trio.open_tcp_stream("127.0.0.1", self._port))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for _ in range(CALLERS):
-            await (await self._idle.receive()).aclose()
-
-    async def get(self, path: str) -> bytes:
-        """The whole answer."""
-        stream = await self._idle.receive()
-        try:
-            await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            answer = b""
-            while not (head := LENGTH.search(answer)) or len(answer) < answer.index(b"\r\n\r\n") + 4 + int(head[1]):
-                answer += await stream.receive_some(65536)
-            return answer
-        finally:
-            self._back.send_nowait(stream)
 
 
 class Load:
@@ -77,37 +50,25 @@ class Load:
         self._sandbox = f"{target.sandbox_url}/sandbox"
         self._client = client
         self._callers = callers
-        self._every_s = 1 / requests_per_s
+        self._requests_per_s = requests_per_s
         self._changes_every_s = 1 / changes_per_s
         self._chance = random.Random(1)
         self._sessions: list[dict[str, Any]] = []
         self._present: dict[str, list[str]] = {}  # by room
-        self.waits_s: list[float] = []
-        self.failures = 0
 
     async def run(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._change)
-                nursery.start_soon(self._read, nursery)
+                nursery.start_soon(keep_asking, self._callers, self._requests_per_s, self._path)
 
     async def fill(self) -> None:
         for _ in range(SESSIONS):
             await self._create()
 
-    async def _read(self, nursery: trio.Nursery) -> None:
-        due = trio.current_time()
-        while True:
-            due += self._every_s
-            await trio.sleep_until(due)
-            nursery.start_soon(self._ask, due)
-
-    async def _ask(self, due: float) -> None:
+    def _path(self) -> str:
         session_id = self._chance.choice(self._sessions)["session_id"]
-        path = self._chance.choice([f"/sessions/{session_id}"] * 6 + ["/sessions?limit=10", "/events?limit=10"])
-        answer = await self._callers.get(path)
-        self.waits_s.append(trio.current_time() - due)
-        self.failures += not answer.startswith(b"HTTP/1.1 200 ")
+        return self._chance.choice([f"/sessions/{session_id}"] * 6 + ["/sessions?limit=10", "/events?limit=10"])
 
     async def _change(self) -> None:
         due = trio.current_time()
@@ -134,23 +95,48 @@ class Load:
         self._sessions.append(answer.json())
 
 
-def floor(listeners: int, rounds_per_s: float, seconds: float) -> list[float]:
-    """How long each round of bare writes took, to the last receipt."""
-    server, took_s = SERVERS["bare"], []
-    print(f"{listeners:,} listeners, {seconds:g} s of bare writes", file=sys.stderr)
-    with running(server) as (process, port), listening(port, server.path, listeners) as sink:
-        for rounds in range(1, max(1, round(seconds * rounds_per_s)) + 2):
+async def keep_asking(callers: Callers, requests_per_s: float, path: Callable[[], str]) -> None:
+    """At a pace that does not wait for slow answers."""
+    async with trio.open_nursery() as nursery:
+        due = trio.current_time()
+        while True:
+            due += 1 / requests_per_s
+            await trio.sleep_until(due)
+            nursery.start_soon(callers.ask, path(), due)
+
+
+def floor(listeners: int, options: Any) -> dict[str, float]:
+    """What the plain server takes."""
+    print(f"{listeners:,} listeners, {options.seconds:g} s of the plain server", file=sys.stderr)
+    with running(PLAIN) as (process, port), listening(port, PLAIN.path, listeners) as sink:
+        return trio.run(_floor, partial(PLAIN.publish, process, port, 1), port + 1, sink, listeners, options)
+
+
+async def _floor(publish: Callable[[], None], port: int, sink: Sink, listeners: int, options: Any) -> dict[str, float]:
+    took_s = []
+    async with Callers(port, CALLERS) as callers, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_asking, callers, options.requests, lambda: "/")
+        for rounds in range(1, max(1, round(options.seconds * options.changes)) + 2):
             began = time.time()
-            server.publish(process, port, 1)
-            time.sleep(1 / rounds_per_s)  # a question to the sink would be in its way
-            took_s.append(sink.wait_heard(rounds * listeners).last_at - began)
-    return took_s[1:]  # the first of everything is dearer
+            publish()
+            await trio.sleep(1 / options.changes)  # a question to the sink would be in its way
+            heard = await trio.to_thread.run_sync(sink.wait_heard, rounds * listeners)
+            took_s.append(heard.last_at - began)
+        nursery.cancel_scope.cancel()
+    if callers.failures:
+        raise SystemExit(f"{callers.failures} requests to the plain server failed")
+    return {
+        "floor p50 ms": percentile(took_s[1:], 0.5) * 1000,  # the first of everything is dearer
+        "floor p99 ms": percentile(took_s[1:], 0.99) * 1000,
+        "floor REST p50 ms": percentile(callers.waits_s, 0.5) * 1000,
+        "floor REST p99 ms": percentile(callers.waits_s, 0.99) * 1000,
+    }
 
 
-async def measure(target: Target, sink: Sink, listeners: int, floor_s: list[float], options: Any) -> dict[str, Any]:
+async def measure(target: Target, sink: Sink, listeners: int, options: Any) -> dict[str, Any]:
     async with (
         httpx.AsyncClient(base_url=target.url, timeout=60) as client,
-        Callers(target.port) as callers,
+        Callers(target.port, CALLERS) as callers,
     ):
         load = Load(target, client, callers, options.requests, options.changes)
         await load.fill()
@@ -179,14 +165,12 @@ async def measure(target: Target, sink: Sink, listeners: int, floor_s: list[floa
         "last p99 ms": percentile(last, 0.99) * 1000,
         "first to last p50 ms": percentile(spread, 0.5) * 1000,
         "first to last p99 ms": percentile(spread, 0.99) * 1000,
-        "floor p50 ms": percentile(floor_s, 0.5) * 1000,
-        "floor p99 ms": percentile(floor_s, 0.99) * 1000,
         "poll to last p50 ms": percentile(seen, 0.5) * 1000,
         "poll to last p99 ms": percentile(seen, 0.99) * 1000,
-        "requests": len(load.waits_s),
-        "failed": load.failures,
-        "REST p50 ms": percentile(load.waits_s, 0.5) * 1000,
-        "REST p99 ms": percentile(load.waits_s, 0.99) * 1000,
+        "requests": len(callers.waits_s),
+        "failed": callers.failures,
+        "REST p50 ms": percentile(callers.waits_s, 0.5) * 1000,
+        "REST p99 ms": percentile(callers.waits_s, 0.99) * 1000,
         "service CPU %": used_s / options.seconds * 100,
         "load core %": load_percent,
     }
@@ -228,12 +212,12 @@ def main() -> None:
     pin(LOAD_CORE)
     rows = []
     for listeners in options.listeners:
-        floor_s = floor(listeners, options.changes, options.seconds)
+        at_best = floor(listeners, options)
         with (
             running_service(PRESENCE_POLL_S=f"{POLL_S:g}", **room_for(listeners)) as target,
             listening(target.port, "/ws", listeners) as sink,
         ):
-            rows.append(trio.run(measure, target, sink, listeners, floor_s, options))
+            rows.append(trio.run(measure, target, sink, listeners, options) | at_best)
     report("latency", rows, options)
     if options.plot:
         columns = ["last p50 ms", "last p99 ms", "first to last p99 ms", "floor p50 ms", "floor p99 ms"]

@@ -115,6 +115,9 @@ SERVERS = {
     ),
 }
 
+# Two ports: listeners come to the first, requests go to the second.
+PLAIN = Server(_python("plain_server.py"))
+
 
 @contextmanager
 def running(server: Server) -> Iterator[tuple[subprocess.Popen[bytes], int]]:

@@ -67,6 +67,15 @@ def test_latency(tmp_path: Path) -> None:
         assert row["failed"] == 0
         assert 0 < row["first p50 ms"] <= row["last p50 ms"] <= row["last p99 ms"]
         assert 0 < row["floor p50 ms"] <= row["floor p99 ms"]
+        assert 0 < row["floor REST p50 ms"] <= row["floor REST p99 ms"]
+
+
+def test_rest(tmp_path: Path) -> None:
+    rows = run(tmp_path, "rest", "--connections", "1", "4", "--seconds", "0.5")
+    requests = ["empty", "health", "session", "ten sessions", "ten events"]
+    assert [(row["request"], row["connections"]) for row in rows] == [(one, n) for one in requests for n in (1, 4)]
+    assert all(row["CPU ms each"] > 0 for row in rows)
+    assert all(row["per second"] > 0 and 0 < row["p50 ms"] <= row["p99 ms"] for row in rows)
 
 
 def test_resume(tmp_path: Path) -> None:
