@@ -78,3 +78,16 @@ def test_what_was_set_aside_and_is_garbage_now_is_found_in_the_end(look_again_s:
         assert found == []
         gc.collect()
         assert found == expected
+
+
+def test_garbage_among_what_is_set_aside_is_found_when_that_has_grown() -> None:
+    with short_pauses(long_s=0):
+        gc.disable()  # what it finds by itself meanwhile is set aside, too
+        nodes = [Node() for _ in range(3 * gc.get_freeze_count())]
+        gc.enable()
+        gc.collect()
+        assert nodes_looked_at() == 0
+        del nodes
+        gc.collect()
+        gc.unfreeze()
+        assert nodes_looked_at() == 0

@@ -15,6 +15,9 @@ from contextlib import contextmanager
 
 LONG_S = 0.02
 LOOK_AGAIN_S = 600.0
+# At the latest when so many times as much is set aside as the latest look at all of it has left: so garbage in there
+# is never more than what is in use.
+LOOK_AGAIN_GROWTH = 2
 
 
 class Pauses:
@@ -30,25 +33,28 @@ def short_pauses(*, long_s: float = LONG_S, look_again_s: float = LOOK_AGAIN_S) 
     So is what is there when the block begins: enter it when everything is imported.
     """
     pauses = Pauses()
-    began_s, look_at = 0.0, time.monotonic() + look_again_s
+    gc.collect()
+    gc.freeze()
+    kept = gc.get_freeze_count()
+    began_s, look_at, complete = 0.0, time.monotonic() + look_again_s, False
 
     def notice(phase: str, info: dict[str, int]) -> None:
-        nonlocal began_s, look_at
+        nonlocal began_s, look_at, complete, kept
         if info["generation"] < 2:
             return
         now = time.monotonic()
-        if phase == "stop":
-            pauses.latest_s = now - began_s
-            if pauses.latest_s > long_s:
-                gc.freeze()
+        if phase == "start":
+            began_s = now
+            complete = now >= look_at or gc.get_freeze_count() > LOOK_AGAIN_GROWTH * kept
+            if complete:
+                gc.unfreeze()
             return
-        began_s = now
-        if now >= look_at:
-            look_at = now + look_again_s
-            gc.unfreeze()  # so this one is long, and sets aside what is still there
+        pauses.latest_s = now - began_s
+        if complete or pauses.latest_s > long_s:
+            gc.freeze()
+        if complete:
+            look_at, kept = now + look_again_s, gc.get_freeze_count()
 
-    gc.collect()
-    gc.freeze()
     gc.callbacks.append(notice)
     try:
         yield pauses

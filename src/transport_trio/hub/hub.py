@@ -16,7 +16,7 @@ from transport_trio.hub.filter import Audience, Filter, Subscription
 from transport_trio.hub.group import Group
 from transport_trio.hub.heart import SILENT_HEARTBEATS, Heart
 from transport_trio.hub.history import History
-from transport_trio.hub.line import Line
+from transport_trio.hub.line import NO_LINE, Line
 from transport_trio.hub.listener import Listener, Phase
 from transport_trio.metrics import Metrics
 from transport_trio.ports import Journal
@@ -99,6 +99,7 @@ class Hub:
         listener.lose()
         self.heart.discard(listener)
         del self._listeners[listener]
+        listener.line, listener.send = NO_LINE, NO_LINE.send
 
     def tell(self, events: Sequence[RecordedEvent]) -> None:
         """Have newly committed events, in id order, told to whom they concern. Without events: look at the epoch."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import trio
+
 
 class Line(Protocol):
     """The way to one peer. Nothing here but `wait_room` waits."""
@@ -35,3 +37,29 @@ class Line(Protocol):
 
     def cut(self) -> None:
         """Reset the connection: what is under way is worth nothing any more."""
+
+
+class NoLine:
+    """What a listener has when its connection has ended: the two would keep each other in memory."""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        raise BrokenPipeError
+
+    async def wait_room(self) -> None:
+        raise trio.ClosedResourceError
+
+    @property
+    def has_unread(self) -> bool:
+        return False
+
+    def close_soon(self) -> None:
+        pass
+
+    def sent_all(self) -> None:
+        pass
+
+    def cut(self) -> None:
+        pass
+
+
+NO_LINE = NoLine()

@@ -76,7 +76,7 @@ class Listener:
         self._hub = hub
         self._backlog_max_bytes = backlog_max_bytes
         self._high_water = 0  # backlog after the latest event
-        self.line = connect(self)
+        self.line: Line = connect(self)
         self.send = self.line.send
 
     @property

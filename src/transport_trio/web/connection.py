@@ -126,6 +126,10 @@ class Http11(H11Protocol):
     def has_begun_a_head(self) -> bool:
         return isinstance(self.connection, StrictConnection) and self.connection.has_begun_a_head
 
+    def let_go(self) -> None:
+        """It is over."""
+        del self.send, self.task_group, self._let_in
+
     async def refuse_slow_head(self) -> None:
         await self._refuse(408, Refused.HEAD_TOO_SLOW)
 
@@ -213,6 +217,7 @@ class Connection(TCPServer):
             if self.peer is None:
                 with trio.CancelScope(shield=True):  # bounded, and nothing in it waits for the peer to act
                     await self._close()
+            self._let_go()
 
     async def _serve(self) -> None:
         client = parse_socket_addr(self._socket.family, self._socket.getpeername())
@@ -362,6 +367,12 @@ class Connection(TCPServer):
         for start in range(0, len(data), PIECE_BYTES):
             with trio.fail_after(self._patience.stall_s):
                 await self.stream.send_all(data[start : start + PIECE_BYTES])
+
+    def _let_go(self) -> None:
+        """Part from what knows us, too: then all of it goes at once, and need not wait for a collection of garbage."""
+        with suppress(AttributeError):  # it ended before it had begun
+            self.protocol.let_go()
+            del self.protocol, self._task_group
 
     @property
     def has_asked(self) -> bool:
