@@ -311,4 +311,4 @@ class TestBadFaults:
     def test_every_operation_can_be_named(self) -> None:
         names = {operation.__name__ for _, _, operation in OPERATIONS}
         assert {fault_from({"kind": "error", "operation": name}).operation for name in names} == names
-        assert names | {"not_simulated"} == faults.OPERATIONS
+        assert names | {"not_simulated", "webhook_delivery"} == faults.OPERATIONS

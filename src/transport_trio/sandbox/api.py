@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ class _Exchange:
     body: Any = None  # for the log: None when there was none, it was no JSON or too long to keep
 
 
-CarryOut = Callable[[_Exchange], Any]
+CarryOut = Callable[[_Exchange], Awaitable[Any]]
 
 
 def api_routes(sandbox: Sandbox) -> list[Route]:
@@ -80,22 +81,24 @@ def _log(sandbox: Sandbox, request: Request, **fields: Any) -> None:
     sandbox.log.add(method=request.method, path=request.path.removeprefix(PREFIX), **fields)
 
 
-def _answer(carry_out: CarryOut, exchange: _Exchange) -> Answer:
+async def _answer(carry_out: CarryOut, exchange: _Exchange) -> Answer:
     try:
-        return json_answer(carry_out(exchange))
+        value = await carry_out(exchange)
+        return Answer(b"") if value is None else json_answer(value)
     except ApiError as error:
         return refusal(error)
 
 
-def _carry_out(sandbox: Sandbox, operation: Operation, exchange: _Exchange) -> Any:
+async def _carry_out(sandbox: Sandbox, operation: Operation, exchange: _Exchange) -> Any:
     request = exchange.request
     _authenticate(sandbox, request)
     _throttle(sandbox, operation.__name__)
     body = _body(exchange)
-    return operation(sandbox, ApiRequest(now=sandbox.settle(), path=request.args, query=request.query, body=body))
+    done = operation(sandbox, ApiRequest(now=sandbox.settle(), path=request.args, query=request.query, body=body))
+    return await done if inspect.isawaitable(done) else done
 
 
-def _decline(sandbox: Sandbox, method: str, path: str, exchange: _Exchange) -> Any:
+async def _decline(sandbox: Sandbox, method: str, path: str, exchange: _Exchange) -> Any:
     _authenticate(sandbox, exchange.request)
     raise not_simulated(method, path)
 

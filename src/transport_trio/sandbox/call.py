@@ -5,7 +5,8 @@ Nothing here waits: who was removed at which second follows from the time at whi
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import attrs
 
@@ -24,6 +25,7 @@ class Participant:
     joined_at: float
     eject_at: float | None
     meeting_id: str
+    permissions: Mapping[str, Any] = attrs.field(factory=dict)  # where they differ from what everybody has
     left_at: float | None = None
     ghost_until: float = 0.0
 
@@ -36,10 +38,29 @@ class Participant:
         return name in {self.id, self.user_id}
 
 
+@attrs.frozen(kw_only=True)
+class Happening:
+    """A change in a call. A meeting begins and ends with its first and last participant."""
+
+    type: Literal["meeting.started", "participant.joined", "participant.left", "meeting.ended"]
+    participant: Participant
+    at: float
+    began_at: float  # the meeting
+
+
+def _nobody_listens(_happening: Happening) -> None:
+    pass
+
+
 @attrs.define(eq=False)
 class Call:
-    """The people of one room: those present, and those who left so recently that presence may still show them."""
+    """The people of one room: those present, and those who left so recently that presence may still show them.
 
+    `tell` hears of each change, when it is noticed.
+    """
+
+    tell: Callable[[Happening], None] = _nobody_listens
+    _began_at: float = 0.0
     _entries: list[Participant] = attrs.field(factory=list)
     _banned: set[str] = attrs.field(factory=set)
 
@@ -56,19 +77,31 @@ class Call:
         """Let somebody in whom the door has let pass."""
         now = newcomer.joined_at
         self._forget(now, lag_s + ghost_s)
+        replaced: list[Participant] = []
         for entry in self._entries:
             if unique_user_ids and entry.left_at is None and entry.user_id and entry.user_id == newcomer.user_id:
                 entry.left_at = now
+                replaced.append(entry)
             if ghost_s and entry.left_at is not None and entry.is_same_person(newcomer):
                 entry.ghost_until = now + lag_s + ghost_s
+        if not replaced and not any(entry.left_at is None for entry in self._entries):
+            self._began_at = now
+            self._tell("meeting.started", newcomer, now)
         self._entries.append(newcomer)
+        self._tell("participant.joined", newcomer, now)
+        for entry in replaced:
+            self._tell("participant.left", entry, now)
 
     def leave(self, who: str, now: float) -> list[Participant]:
         """Everybody in the room whose session id or user id this is, gone from now on."""
         gone = [entry for entry in self.present(now) if entry.goes_by(who)]
-        for entry in gone:
-            entry.left_at = now
+        self.put_out(gone, now)
         return gone
+
+    def put_out(self, participants: list[Participant], now: float) -> None:
+        """They are gone from now on."""
+        for entry in participants:
+            self._go(entry, now)
 
     def ban(self, participants: list[Participant]) -> None:
         self._banned |= {entry.user_id for entry in participants if entry.user_id is not None}
@@ -77,8 +110,7 @@ class Call:
         return user_id in self._banned
 
     def end(self, now: float) -> None:
-        for entry in self.present(now):
-            entry.left_at = now
+        self.put_out(self.present(now), now)
 
     def shown(self, now: float, lag_s: float) -> list[Participant]:
         """Whom presence tells of, in the order in which they joined."""
@@ -94,7 +126,21 @@ class Call:
     def _settle(self, now: float) -> None:
         for entry in self._entries:
             if entry.left_at is None and entry.eject_at is not None and entry.eject_at <= now:
-                entry.left_at = entry.eject_at
+                self._go(entry, entry.eject_at)
+
+    def _go(self, entry: Participant, at: float) -> None:
+        entry.left_at = at
+        self._tell("participant.left", entry, at)
+        if not any(other.left_at is None for other in self._entries):
+            self._tell("meeting.ended", entry, at)
+
+    def _tell(
+        self,
+        type_: Literal["meeting.started", "participant.joined", "participant.left", "meeting.ended"],
+        participant: Participant,
+        at: float,
+    ) -> None:
+        self.tell(Happening(type=type_, participant=participant, at=at, began_at=self._began_at))
 
     def _forget(self, now: float, kept_s: float) -> None:
         self._settle(now)

@@ -16,7 +16,10 @@ REALISTIC_GHOST_S = 20.0  # an old entry was seen beside the new one for about t
 
 # What the control API may change in a running sandbox.
 CHANGEABLE = frozenset(
-    {"rate_limits", "retry_after_s", "presence_lag_s", "ghost_s", "people", "refuse_unknown_rooms", "collect_after_s"}
+    {
+        *("rate_limits", "retry_after_s", "presence_lag_s", "ghost_s", "people", "refuse_unknown_rooms"),
+        *("collect_after_s", "webhook_ms"),
+    }
 )
 
 
@@ -51,10 +54,12 @@ class SandboxConfig:
     ghost_s: float = _seconds(0.0, "How long the old entry of somebody who rejoined stays in presence.")
     collect_after_s: float = _seconds(600.0, "How long after its `exp` a room and the meeting in it live on.")
     refuse_unknown_rooms: bool = _switch(False, "Refuse meeting tokens for rooms that do not exist.")
+    webhook_ms: bool = _switch(True, "Webhooks are signed with a time in milliseconds; false: in seconds.")
     people: bool = _switch(False, "People come and go by themselves in every room.")
     seed: int | None = None  # makes ids, names, people and faults repeatable
     faults: tuple[Fault, ...] = ()
 
+    webhooks_max: int = attrs.field(default=1, validator=gt(0))  # what a paid domain was seen to allow
     max_rooms: int = attrs.field(default=10_000, validator=gt(0))
     requests_max: int = attrs.field(default=10_000, validator=gt(0))  # of the log of requests; older ones are dropped
 

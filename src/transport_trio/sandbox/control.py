@@ -41,6 +41,7 @@ def control_routes(sandbox: Sandbox, outage: Outage) -> list[Route]:
         ("PUT", "/faults", control.replace_faults),
         ("GET", "/requests", control.requests),
         ("DELETE", "/requests", control.forget_requests),
+        ("GET", "/webhooks/deliveries", control.deliveries),
         ("GET", "/rooms", control.rooms),
         ("GET", participants, control.participants),
         ("POST", participants, control.join),
@@ -119,6 +120,11 @@ class Control:
     def forget_requests(self, _body: Body) -> Any:
         self._sandbox.log.clear()
         return {"requests": []}
+
+    def deliveries(self, _body: Body) -> Any:
+        """What webhooks were to be told of, and what became of it."""
+        log = self._sandbox.webhooks.log
+        return {"deliveries": [attrs.asdict(one, filter=lambda field, _: field.name != "body") for one in log]}
 
     def rooms(self, _body: Body) -> Any:
         """All rooms there are, those included that have expired and wait to be collected."""

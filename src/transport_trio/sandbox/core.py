@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from transport_trio.sandbox.call import Participant
+from transport_trio.sandbox.call import Happening, Participant
 from transport_trio.sandbox.chance import chance, random_uuid
 from transport_trio.sandbox.config import SandboxConfig
 from transport_trio.sandbox.crowd import NAMES, Crowd
 from transport_trio.sandbox.door import Badge, JoinRefused, admit
 from transport_trio.sandbox.faults import Faults
+from transport_trio.sandbox.happenings import event_of
 from transport_trio.sandbox.limits import RateLimits
 from transport_trio.sandbox.requestlog import RequestLog
 from transport_trio.sandbox.rooms import Room, Rooms
 from transport_trio.sandbox.tokens import Signer
+from transport_trio.sandbox.webhooks import Webhook, Webhooks
 
 LATEST = 253_370_764_800.0  # the year 9999
 SWEEP_S = 1.0  # between two looks for rooms to collect
 
+Post = Callable[[Webhook, bytes, str], Awaitable[int | None]]
+
+
+async def _nobody_answers(_webhook: Webhook, _body: bytes, _timestamp: str) -> int | None:
+    return None
+
 
 class Sandbox:
-    """All state, in memory only. Synchronous throughout: a request is carried out in one step or not at all."""
+    """All state, in memory only. Synchronous but for what a webhook is sent: a request is carried out in one step.
 
-    def __init__(self, config: SandboxConfig, wall_clock: Callable[[], float]) -> None:
+    `post` sends to a webhook and tells the status of the answer, if there is one; `wake` is called when something
+    is due to be sent.
+    """
+
+    def __init__(
+        self,
+        config: SandboxConfig,
+        wall_clock: Callable[[], float],
+        *,
+        post: Post = _nobody_answers,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
         self._initial = config
         self._wall_clock = wall_clock
+        self._post, self._wake = post, wake
         self.reset({})
 
     def reset(self, changes: dict[str, Any]) -> None:
@@ -39,7 +59,8 @@ class Sandbox:
         self._ahead_s = 0.0
         self.signer = Signer(api_key=config.api_key, domain_id=config.domain_id)
         self.domain_config: dict[str, Any] = {}
-        self.rooms = Rooms(config.seed, config.max_rooms)
+        self.rooms = Rooms(config.seed, config.max_rooms, self._happened)
+        self.webhooks = Webhooks(chance(config.seed, "webhooks"), config.webhooks_max, self._wake)
         self.faults = Faults(config.seed)
         self.limits = RateLimits()
         self.log = RequestLog(config.requests_max)
@@ -78,7 +99,15 @@ class Sandbox:
         if not self._swept_at <= now < self._swept_at + SWEEP_S:
             self._swept_at = now
             self.rooms.collect(now, self.config.collect_after_s)
+        if self.webhooks.any_active:
+            for room in self.rooms.all():
+                room.call.present(now)  # who is to be put out is put out when somebody looks
         return now
+
+    async def post(self, webhook: Webhook, body: bytes) -> int | None:
+        """Send this to a webhook; the status of its answer, None when there is none."""
+        now = self.now()
+        return await self._post(webhook, body, str(int(now * 1000 if self.config.webhook_ms else now)))
 
     def room_url(self, room: Room) -> str:
         return self.config.room_url.format(domain=self.config.domain, name=room.name)
@@ -103,6 +132,7 @@ class Sandbox:
             hidden=badge.hidden,
             joined_at=now,
             eject_at=badge.eject_at,
+            permissions=badge.permissions,
             meeting_id=room.call.meeting_id(now) or random_uuid(self._random),
         )
         room.call.enter(
@@ -112,6 +142,10 @@ class Sandbox:
             unique_user_ids=room.setting("enforce_unique_user_ids"),
         )
         return participant
+
+    def _happened(self, room_name: str, happening: Happening) -> None:
+        if self.webhooks.any_active:
+            self.webhooks.tell(event_of(happening, room_name, self.now()))
 
     def _crowd_join(self, room_id: str, room_name: str, person: int, at: float) -> str | None:
         room = self.rooms.find(room_name)

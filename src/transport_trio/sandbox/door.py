@@ -28,6 +28,7 @@ class Badge:
     is_owner: bool = False
     hidden: bool = False
     eject_at: float | None = None
+    permissions: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 def admit(room: Room, token: str | None, user_name: str | None, signer: Signer, now: float) -> Badge:
@@ -56,6 +57,7 @@ def admit(room: Room, token: str | None, user_name: str | None, signer: Signer, 
         is_owner=is_owner,
         hidden=permissions.get("hasPresence") is False and not is_owner,
         eject_at=_eject_at(room, properties, now),
+        permissions=permissions,
     )
 
 

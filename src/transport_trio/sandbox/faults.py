@@ -22,6 +22,8 @@ FaultKind = Literal[
     "empty_presence",
     "half_presence",
     "not_found",
+    "drop",
+    "duplicate",
 ]
 KINDS: tuple[str, ...] = get_args(FaultKind)
 # The request takes effect before these show, unless the fault says otherwise.
@@ -30,11 +32,15 @@ AFTERWARDS = frozenset({"lost_response", "cut_body", "garbage", "wrong_types", "
 EITHER = frozenset({"delay", "error", "hang_up"})
 PRESENCE_ONLY = frozenset({"empty_presence", "half_presence"})
 PRESENCE_OPERATIONS = frozenset({"all_presence", "room_presence"})
+# On their way to a webhook events can also be late; what strikes answers does not concern them.
+DELIVERY = "webhook_delivery"
+DELIVERY_ONLY = frozenset({"drop", "duplicate"})
 OPERATIONS = PRESENCE_OPERATIONS | {
     *("get_domain", "update_domain"),
     *("list_rooms", "create_room", "get_room", "update_room", "delete_room"),
     *("batch_create_rooms", "batch_delete_rooms"),
     *("create_meeting_token", "get_meeting_token"),
+    *("list_webhooks", "create_webhook", "get_webhook", "update_webhook", "delete_webhook", DELIVERY),
     *("eject", "not_simulated"),
 }
 MAX_FAULTS = 100
@@ -79,9 +85,13 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         if self.takes_effect is not (self.kind in AFTERWARDS) and self.kind not in EITHER:
             raise ValueError(f"takes_effect cannot be {self.takes_effect} for {self.kind}")
+        if self.operation == DELIVERY and self.kind not in DELIVERY_ONLY | {"delay"}:
+            raise ValueError(f"{self.kind} is nothing that happens to a delivery")
 
     def concerns(self, operation: str) -> bool:
-        if self.operation is not None:
+        if self.kind in DELIVERY_ONLY:
+            return operation == DELIVERY
+        if self.operation is not None or operation == DELIVERY:
             return self.operation == operation
         return self.kind not in PRESENCE_ONLY or operation in PRESENCE_OPERATIONS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
@@ -22,7 +22,7 @@ ERRORS = {
 
 
 async def with_faults(
-    faults: Sequence[Fault], carry_out: Callable[[], Answer], request: Request, *, operation: str
+    faults: Sequence[Fault], carry_out: Callable[[], Awaitable[Answer]], request: Request, *, operation: str
 ) -> Answer:
     """The answer to a request, spoilt as the faults say.
 
@@ -33,7 +33,7 @@ async def with_faults(
     await _wait(faults, request, takes_effect=False)
     if spoiler is not None and not spoiler.takes_effect:
         return _instead(spoiler, request.args.get("name", ""))
-    answer = carry_out()
+    answer = await carry_out()
     await _wait(faults, request, takes_effect=True)
     return answer if spoiler is None else _spoilt(spoiler, answer, operation)
 

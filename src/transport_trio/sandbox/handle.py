@@ -81,6 +81,11 @@ class SandboxHandle:
         rooms: list[Json] = self._call("GET", "/rooms")["rooms"]
         return rooms
 
+    def deliveries(self) -> list[Json]:
+        """What webhooks were to be told, oldest first, each with its `type`, `tries`, `status` and `outcome`."""
+        deliveries: list[Json] = self._call("GET", "/webhooks/deliveries")["deliveries"]
+        return deliveries
+
     def requests(self, operation: str | None = None) -> list[Json]:
         """What was asked under /v1, oldest first: `method`, `path`, `operation`, `status`, `body`, `fault`, `time`."""
         query = "" if operation is None else "?" + urlencode({"operation": operation})

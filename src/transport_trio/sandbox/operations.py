@@ -117,8 +117,7 @@ def eject(sandbox: Sandbox, request: ApiRequest) -> Any:
     if not present:
         raise ApiError(404, "not-found", f"room {room.name} does not seem to be hosting a call currently")
     ejected = [one for one in present if one.id in ids or one.user_id in user_ids]
-    for one in ejected:
-        one.left_at = request.now
+    room.call.put_out(ejected, request.now)
     if ban:
         room.call.ban(ejected)
     return {"ejectedIds": [one.id for one in ejected]}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 
-from transport_trio.sandbox.call import Call
+from transport_trio.sandbox.call import Call, Happening
 from transport_trio.sandbox.chance import chance, random_uuid
 from transport_trio.sandbox.properties import ROOM, merged
 from transport_trio.sandbox.refusals import invalid, js_text, room_not_found, throttled
@@ -70,10 +71,11 @@ class Rooms:
     Plain synchronous code: of two creations with one name, one always comes first.
     """
 
-    def __init__(self, seed: int | None, max_rooms: int) -> None:
+    def __init__(self, seed: int | None, max_rooms: int, tell: Callable[[str, Happening], None]) -> None:
         self._by_name: dict[str, Room] = {}
         self._random = chance(seed, "rooms")
         self._max_rooms = max_rooms
+        self._tell = tell  # of what happens in the room of this name
 
     def add(self, wanted: Sequence[NewRoom], now: float) -> list[Room]:
         """Make all of them or none.
@@ -116,6 +118,7 @@ class Rooms:
         room = self._by_name.pop(name, None)
         if room is None:
             raise room_not_found(name)
+        room.call.end(now)
         if room.is_expired(now):
             raise room_not_found(name, deleted=True)
 
@@ -126,8 +129,9 @@ class Rooms:
             ApiError: one of them does not exist.
         """
         rooms = {name: self.get(name, now) for name in names}
-        for name in rooms:
+        for name, room in rooms.items():
             del self._by_name[name]
+            room.call.end(now)
         return len(rooms)
 
     def collect(self, now: float, after_s: float) -> None:
@@ -135,6 +139,7 @@ class Rooms:
         for name, room in list(self._by_name.items()):
             if room.exp is not None and room.exp + after_s <= now:
                 del self._by_name[name]
+                room.call.end(now)
 
     def all(self) -> list[Room]:
         return list(self._by_name.values())
@@ -170,8 +175,17 @@ class Rooms:
         if "sip" in config:
             number = "".join(self._random.choices(string.digits, k=12))
             config["sip_uri"] = {"endpoint": f"{number}@sip.daily.co", "extra_endpoints": []}
-        room = Room(id=random_uuid(self._random), name=name, privacy=new.privacy, created_at=now, config=config)
-        self._by_name[name] = room  # maybe instead of an expired one, with which its call goes
+        room = Room(
+            id=random_uuid(self._random),
+            name=name,
+            privacy=new.privacy,
+            created_at=now,
+            config=config,
+            call=Call(partial(self._tell, name)),
+        )
+        if (expired := self._by_name.get(name)) is not None:
+            expired.call.end(now)
+        self._by_name[name] = room
         return room
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport_trio.sandbox import operations
+from transport_trio.sandbox import hooks, operations
 
 OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("GET", "/", operations.get_domain),
@@ -19,6 +19,11 @@ OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("POST", "/rooms/<name>/eject", operations.eject),
     ("POST", "/meeting-tokens", operations.create_meeting_token),
     ("GET", "/meeting-tokens/<token>", operations.get_meeting_token),
+    ("GET", "/webhooks", hooks.list_webhooks),
+    ("POST", "/webhooks", hooks.create_webhook),
+    ("GET", "/webhooks/<uuid>", hooks.get_webhook),
+    ("POST", "/webhooks/<uuid>", hooks.update_webhook),
+    ("DELETE", "/webhooks/<uuid>", hooks.delete_webhook),
 )
 
 # What Daily has besides; a 404 would look as if it had not.
@@ -36,11 +41,9 @@ NOT_SIMULATED: tuple[tuple[str, str], ...] = (
     ("GET", "/meetings/<id>"),
     ("GET", "/meetings/<id>/participants"),
     *((method, f"/{kind}/<id>") for kind in ("recordings", "transcript") for method in ("GET", "DELETE")),
-    *(("GET", f"/{kind}") for kind in ("recordings", "transcript", "logs", "webhooks", "batch-processor")),
+    *(("GET", f"/{kind}") for kind in ("recordings", "transcript", "logs", "batch-processor")),
     *(("GET", f"/{kind}/<id>/access-link") for kind in ("recordings", "transcript", "batch-processor")),
     ("GET", "/logs/api"),
     ("POST", "/batch-processor"),
     *((method, "/batch-processor/<id>") for method in ("GET", "DELETE")),
-    ("POST", "/webhooks"),
-    *((method, "/webhooks/<id>") for method in ("GET", "POST", "DELETE")),
 )

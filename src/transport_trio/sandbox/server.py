@@ -17,6 +17,7 @@ from transport_trio.sandbox.api import api_routes, unknown
 from transport_trio.sandbox.config import SandboxConfig
 from transport_trio.sandbox.control import control_routes
 from transport_trio.sandbox.core import Sandbox
+from transport_trio.sandbox.deliveries import Deliveries
 from transport_trio.sandbox.edge import Edge
 from transport_trio.sandbox.outage import Outage
 
@@ -40,14 +41,22 @@ async def serve_sandbox(
     Raises:
         OSError: the address cannot be listened on.
     """
-    sandbox, outage = Sandbox(config, clock), Outage()
+    deliveries, outage = Deliveries(), Outage()
+    sandbox = Sandbox(config, clock, post=deliveries.post, wake=deliveries.wake)
     routes = [*api_routes(sandbox), *control_routes(sandbox, outage)]
     app = Edge(routes, partial(unknown, sandbox), sandbox.now)
-    port = config.port
+    listener = _bound(config.host, config.port)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliveries.run, sandbox)
+        await _listen(app, listener, config.host, outage, task_status)
+
+
+async def _listen(
+    app: Edge, listener: socket.socket, host: str, outage: Outage, task_status: trio.TaskStatus[str]
+) -> None:
+    port = listener.getsockname()[1]
+    url = _url(host, port)
     while True:
-        listener = _bound(config.host, port)
-        port = listener.getsockname()[1]
-        url = _url(config.host, port)
         with ExitStack() as kept:
             async with trio.open_nursery() as nursery:
                 run = partial(serve, app, _hypercorn(listener), shutdown_trigger=outage.wait_begun)
@@ -56,10 +65,11 @@ async def serve_sandbox(
                 task_status.started(url)
                 task_status = trio.TASK_STATUS_IGNORED
                 await outage.wait_begun()
-                kept.enter_context(await _keep_port(config.host, port))
+                kept.enter_context(await _keep_port(host, port))
                 log.info("sandbox unreachable", extra={"url": url, "for_s": outage.for_s})
                 await trio.sleep(outage.for_s)
         outage.end()
+        listener = _bound(host, port)
 
 
 async def _keep_port(host: str, port: int) -> socket.socket:
