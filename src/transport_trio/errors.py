@@ -78,6 +78,12 @@ class Busy(TransportError):
         self.retry_after_s = retry_after_s
 
 
+class WebhookRefused(TransportError):
+    """What came as a provider's push is not signed by it, or not just now."""
+
+    code = "webhook_refused"
+
+
 class Stopping(TransportError):
     code = "stopping"
 

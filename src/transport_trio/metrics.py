@@ -43,6 +43,10 @@ class Metrics:
     provider_throttle_seconds: Counter
     presence_polls: Counter
     presence_age: Gauge
+    webhooks: Counter
+    webhook_delay: Histogram
+    webhook_active: Gauge
+    webhook_repairs: Counter
     creations: Gauge
     creations_interrupted: Counter
     rooms_owed: Gauge
@@ -125,6 +129,18 @@ class Metrics:
             ),
             presence_polls=counter("transport_presence_polls", "Looks into rooms.", "provider", "outcome"),
             presence_age=gauge("transport_presence_age_seconds", "Age of the oldest knowledge of a live room."),
+            webhooks=counter("transport_webhooks", "What providers pushed.", "provider", "type", "outcome"),
+            webhook_delay=histogram(
+                "transport_webhook_delay_seconds", "Time from a provider's sending of a push until it came.", "provider"
+            ),
+            webhook_active=gauge(
+                "transport_webhook_active",
+                "Whether our webhook at the provider is in force (1) or not (0).",
+                "provider",
+            ),
+            webhook_repairs=counter(
+                "transport_webhook_repairs", "How often our webhook had to be reactivated or made anew.", "provider"
+            ),
             creations=gauge("transport_creations", "Creations of sessions under way."),
             creations_interrupted=counter(
                 "transport_creations_interrupted",

@@ -120,12 +120,17 @@ class Room:
 
 @attrs.frozen(kw_only=True)
 class Participant:
-    """Someone in a room. `id` is the provider's: it is new for each join; `user_id` is the person, if known."""
+    """Someone in a room. `id` is the provider's: it is new for each join; `user_id` is the person, if known.
+
+    `is_owner` and `permissions` are known where the provider pushes them: Daily's presence has neither.
+    """
 
     id: str
     user_id: str | None = None
     name: str | None = None
     joined_at: datetime
+    is_owner: bool | None = None
+    permissions: Permissions | None = None
 
     @property
     def person(self) -> str:
@@ -135,11 +140,57 @@ class Participant:
 
 @attrs.frozen(kw_only=True)
 class Presence:
-    """A person we hold to be in the room, and since when the provider has failed to name them (`missing_since`)."""
+    """A person we hold to be in the room, and since when the provider has failed to name them (`missing_since`).
+
+    `connections` are the ids by which the provider knows them now: more than one while somebody rejoins.
+    `pushed_at` is when we were last told of one that no answer has named yet.
+    """
 
     participant: Participant
     last_seen_at: datetime
     missing_since: datetime | None = None
+    connections: tuple[str, ...] = ()
+    pushed_at: datetime | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.connections or (self.participant.id,)
+
+
+@attrs.frozen(kw_only=True)
+class Leave:
+    """A connection that the provider told us has ended; its answers may go on naming it for a while."""
+
+    id: str
+    at: datetime
+
+
+class PushKind(StrEnum):
+    NEWS = "news"  # somebody came or went
+    OTHER = "other"  # of no concern to sessions
+    TEST = "test"  # the provider looks whether we are there
+    DUPLICATE = "duplicate"  # the same has come before
+    UNREADABLE = "unreadable"  # it is the provider's, and makes no sense to us
+
+
+@attrs.frozen(kw_only=True)
+class News:
+    """Somebody came (or went) at `occurred_at`, in the provider's words."""
+
+    participant: Participant
+    came: bool
+    occurred_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Push:
+    """What a provider sent us by itself. `type` is of a closed set: a metric label."""
+
+    kind: PushKind
+    type: str
+    room_name: str | None = None
+    news: News | None = None
+    sent_at: datetime | None = None
 
 
 class TokenStage(StrEnum):
@@ -172,6 +223,7 @@ class Session:
     expires_at: datetime
     present: tuple[Presence, ...] = ()
     departed: tuple[str, ...] = ()  # ids of the latest told leaves, to recognise one that proves wrong
+    pushed_leaves: tuple[Leave, ...] = ()  # the latest
     presence_checked_at: datetime | None = None
     room_missing_since: datetime | None = None
     ended_at: datetime | None = None

@@ -6,7 +6,7 @@ not be dense, and somebody else may have committed a session meanwhile (`Version
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from transport_trio.models import (
     Check,
     IdempotencyRecord,
     Participant,
+    Push,
     Room,
     RoomDebt,
     RoomIntent,
@@ -82,6 +83,17 @@ class TransportConnector(Protocol):
 
     def health(self) -> Check:
         """`OK`, or `DEGRADED` with the reason, as of the latest calls. Plain memory, no I/O."""
+
+
+class WebhookDoor(Protocol):
+    """Where a provider pushes to."""
+
+    def read(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Push:
+        """What this request, with its body as it came, tells us. The names of `headers` are in lower case.
+
+        Raises:
+            WebhookRefused: the signature is wrong, or too old.
+        """
 
 
 class Connectors(Protocol):

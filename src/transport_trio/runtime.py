@@ -123,9 +123,10 @@ async def _serve_until(
             metrics=metrics,
             keys=KeyRing(settings.api_keys),
             clock=clock,
-            checks=lambda: [state.check(), journal.health(), bus.check(), daily.health(), clock.check()],
+            checks=lambda: [state.check(), journal.health(), bus.check(), *daily.checks(), clock.check()],
             started_at=trio.current_time(),
             stopping=lambda: state.stopping,
+            doors={daily.name: daily.door},
         )
         async with trio.open_nursery() as http:
             url = await http.start(partial(serve, web, stop=stop))
@@ -133,6 +134,7 @@ async def _serve_until(
             if not settings.api_keys:
                 log.warning("open to everybody who reaches the port: API_KEYS is not set", extra={"url": url})
             on_ready(Ready(url, bus.url))
+            http.start_soon(daily.keep_webhook, f"{url}/webhooks/{daily.name}", stop)
             await stop.wait()
             log.info("service stopping")
             state.stopping = True
@@ -161,6 +163,8 @@ async def _open_connector(settings: Settings, metrics: Metrics) -> AsyncIterator
         timeout_s=settings.provider_timeout_s,
         metrics=metrics,
         rate_limits=DAILY_LIMITS if settings.daily_rate_limits else NO_LIMITS,
+        webhook_url=settings.daily_webhook_url,
+        webhook_secret=settings.daily_webhook_hmac,
     ) as daily:
         yield daily
 

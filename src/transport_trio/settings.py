@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ RUST_LOG_LEVELS = {"trace": "debug", "warn": "warning", "off": "error"}
 
 
 NUMBER_MAX_CHARS = 32
+SECRET_MIN_BYTES = 16
 
 
 class _Fault(ValueError):
@@ -82,6 +85,20 @@ def _api_key(text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise _Fault("holds characters that no HTTP header can carry; give the key as Daily's dashboard shows it")
     return text
+
+
+def _webhook_url(text: str) -> str:
+    return text if text == "self" else _http_url(text)
+
+
+def _base64(text: str) -> bytes:
+    try:
+        secret = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise _Fault("is not base64; give the webhook's hmac as Daily shows it") from None
+    if len(secret) < SECRET_MIN_BYTES:
+        raise _Fault(f"is shorter than {SECRET_MIN_BYTES} bytes; leave it out, and one is made")
+    return secret
 
 
 def _nats_url(text: str) -> str:
@@ -160,6 +177,15 @@ class Settings:
     daily_api_url: str = _setting("https://api.daily.co/v1", "Daily's REST API.", _http_url)
     daily_rate_limits: bool = _setting(
         True, "Keep under Daily's rate limits ourselves; false where Daily has lifted them for you.", _switch
+    )
+    daily_webhook_url: str | None = _setting(
+        None,
+        "Where Daily reaches POST /webhooks/daily of this service; with it we register the webhook ourselves, watch"
+        " it and remove it at the end. `self`: our own address, for a sandbox beside us.",
+        _webhook_url,
+    )
+    daily_webhook_hmac: bytes | None = _setting(
+        None, "The webhook's hmac (base64), where it was registered by hand.", _base64, secret=True
     )
     provider_timeout_s: float = _setting(10.0, "Longest wait for one answer of the provider.", _number(0.1, 300))
     room_prefix: str = _setting("tt", "Start of the names that we choose for rooms.", _room_prefix)

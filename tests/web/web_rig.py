@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from fakes import MemoryJournal
 from transport_trio.concurrency import SystemClock
+from transport_trio.connectors.daily.door import DailyDoor
 from transport_trio.errors import SessionNotFound, UnknownProvider
 from transport_trio.events import Event, SessionEnded
 from transport_trio.hub import Hub, open_hub
@@ -22,6 +23,7 @@ from transport_trio.models import (
     Check,
     CheckStatus,
     EndReason,
+    News,
     ProviderCleanup,
     Room,
     Session,
@@ -42,6 +44,7 @@ TEST_S = 20  # bounds every test with sockets; none comes near it
 TOKEN = "a-meeting-token-of-the-tests"
 SESSION_ID = "6f1c3f0e-3f0a-4a2b-9f57-6d1f5c3b2a10"
 MINIMAL = {"provider": "daily"}
+WEBHOOK_SECRET = b"a secret of sixteen bytes or more"
 
 # Requests as they are on the wire.
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -69,6 +72,11 @@ class FakeService:
         self.gate: trio.Event | None = None  # creations wait for it
         self.entered = trio.Event()
         self.hung_up = trio.Event()
+        self.heard: list[tuple[str, str, News | None]] = []
+
+    def hear(self, provider: str, room_name: str, news: News | None) -> bool:
+        self.heard.append((provider, room_name, news))
+        return any(session.room.name == room_name for session in self.sessions.values())
 
     async def create(self, request: SessionRequest, *, idempotency: IdempotencyKey | None = None) -> Created:
         self._fail()
@@ -149,6 +157,7 @@ class Site:
     hub: Hub
     metrics: Metrics
     checks: list[Check]
+    door: DailyDoor = attrs.field(factory=lambda: DailyDoor((WEBHOOK_SECRET,)))
     stop: trio.Event = attrs.field(factory=trio.Event)
     stopped: trio.Event = attrs.field(factory=trio.Event)
     stopping: bool = False
@@ -241,6 +250,7 @@ def deps_of(site: Site) -> WebDeps:
         checks=lambda: site.checks,
         started_at=trio.current_time(),
         stopping=lambda: site.stopping,
+        doors={"daily": site.door},
     )
 
 

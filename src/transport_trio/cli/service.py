@@ -34,7 +34,11 @@ async def _with_sandbox(settings: Settings, new_epoch: bool) -> None:
     async with trio.open_nursery() as nursery:
         url = await nursery.start(serve_sandbox, config)
         settings = attrs.evolve(
-            settings, daily_api_key=config.api_key, daily_domain=config.domain, daily_api_url=f"{url}/v1"
+            settings,
+            daily_api_key=config.api_key,
+            daily_domain=config.domain,
+            daily_api_url=f"{url}/v1",
+            daily_webhook_url=settings.daily_webhook_url or "self",
         )
         await run(settings, new_epoch=new_epoch, on_ready=partial(_show, settings, url))
         nursery.cancel_scope.cancel(reason="the service has stopped")

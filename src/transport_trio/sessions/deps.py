@@ -12,6 +12,9 @@ from transport_trio.ports import Connectors, Journal
 from transport_trio.sessions.lifecycle import Policy
 from transport_trio.settings import Settings
 
+# Daily's presence was measured to be up to 25 s late.
+GRACE_S = 30.0
+
 
 @attrs.frozen(kw_only=True)
 class Deps:
@@ -26,4 +29,8 @@ class Deps:
 
     @property
     def policy(self) -> Policy:
-        return Policy(confirm_s=self.settings.presence_confirm_s, token_warning_s=self.settings.token_warning_s)
+        return Policy(
+            confirm_s=self.settings.presence_confirm_s,
+            token_warning_s=self.settings.token_warning_s,
+            grace_s=GRACE_S,
+        )

@@ -19,6 +19,7 @@ from transport_trio.events import (
 )
 from transport_trio.models import (
     EndReason,
+    News,
     Participant,
     ProviderCleanup,
     Session,
@@ -34,6 +35,7 @@ class Policy:
 
     confirm_s: float
     token_warning_s: float
+    grace_s: float = 0.0  # how late the provider's answers may be
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +45,14 @@ class Observed:
     at: datetime
     seen: tuple[Participant, ...]
     source: Source = Source.POLL
+
+
+@attrs.frozen(kw_only=True)
+class Pushed:
+    """The provider told us by itself."""
+
+    at: datetime
+    news: News
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +82,7 @@ class EndWanted:
     reason: EndReason
 
 
-Cause = Observed | RoomMissing | ProviderRefused | TimeReached | EndWanted
+Cause = Observed | Pushed | RoomMissing | ProviderRefused | TimeReached | EndWanted
 
 
 @attrs.frozen(kw_only=True)
@@ -100,6 +110,8 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
     match cause:
         case Observed():
             return _observed(session, cause, policy)
+        case Pushed():
+            return _pushed(session, cause, policy)
         case RoomMissing():
             since = session.room_missing_since or cause.at
             return Outcome(session=attrs.evolve(session, room_missing_since=since))
@@ -131,30 +143,53 @@ def room_is_gone(session: Session, at: datetime, policy: Policy) -> bool:
 
 
 def _observed(session: Session, cause: Observed, policy: Policy) -> Outcome:
-    seen = presence.observe(session.present, session.departed, cause.seen, cause.at, policy.confirm_s)
+    seen = presence.observe(
+        session.present,
+        session.departed,
+        cause.seen,
+        cause.at,
+        policy.confirm_s,
+        pushed_leaves=session.pushed_leaves,
+        grace_s=policy.grace_s,
+    )
+    session = attrs.evolve(session, presence_checked_at=cause.at, room_missing_since=None)
+    return _learnt(session, seen, cause.at, joins_by=cause.source, leaves_by=Source.INFERRED)
+
+
+def _pushed(session: Session, cause: Pushed, policy: Policy) -> Outcome:
+    if (cause.at - cause.news.occurred_at).total_seconds() >= policy.grace_s:
+        return Outcome(session=session)  # it comes so late that an answer knows better
+    learnt = presence.believe(session.present, session.departed, session.pushed_leaves, cause.news, cause.at)
+    return _learnt(session, learnt, cause.at, joins_by=Source.WEBHOOK, leaves_by=Source.WEBHOOK)
+
+
+def _learnt(
+    session: Session, learnt: presence.Observation, at: datetime, *, joins_by: Source, leaves_by: Source
+) -> Outcome:
     events: list[Event] = [
         ParticipantJoined(
             session_id=session.id,
-            time=cause.at,
+            time=at,
             participant=join.participant,
             occurred_at=join.participant.joined_at,
-            source=cause.source,
+            source=joins_by,
             again=join.again,
         )
-        for join in seen.joined
+        for join in learnt.joined
     ]
-    events.extend(_left(session, seen.left, cause.at))
-    status = _status_after(session, seen)
-    news = seen.changed or status is not session.status
+    events.extend(_left(session, learnt.left, at, leaves_by))
+    # That the provider refuses us is not over because it tells us something.
+    refused = session.status is SessionStatus.ERROR and joins_by is Source.WEBHOOK
+    status = session.status if refused else _status_after(session, learnt)
+    news = learnt.changed or status is not session.status
     session = attrs.evolve(
         session,
         status=status,
-        present=seen.present,
-        departed=seen.departed,
-        presence_checked_at=cause.at,
-        room_missing_since=None,
+        present=learnt.present,
+        departed=learnt.departed,
+        pushed_leaves=learnt.pushed_leaves,
     )
-    return _updated(session, cause.at, events) if news else Outcome(session=session)
+    return _updated(session, at, events) if news else Outcome(session=session)
 
 
 def _status_after(session: Session, seen: presence.Observation) -> SessionStatus:
@@ -204,7 +239,9 @@ def _ended(session: Session, at: datetime, reason: EndReason, events: list[Event
     return attrs.evolve(outcome, events=(*outcome.events, ended))
 
 
-def _left(session: Session, leaves: tuple[presence.Left, ...], at: datetime) -> list[Event]:
+def _left(
+    session: Session, leaves: tuple[presence.Left, ...], at: datetime, source: Source = Source.INFERRED
+) -> list[Event]:
     return [
         ParticipantLeft(
             session_id=session.id,
@@ -212,7 +249,7 @@ def _left(session: Session, leaves: tuple[presence.Left, ...], at: datetime) -> 
             participant=leave.participant,
             duration_s=leave.duration_s,
             occurred_at=leave.last_seen_at,
-            source=Source.INFERRED,
+            source=source,
         )
         for leave in leaves
     ]

@@ -18,7 +18,7 @@ from transport_trio.errors import (
     UnknownProvider,
     VersionConflict,
 )
-from transport_trio.models import EndReason, RoomDebt, Session
+from transport_trio.models import EndReason, News, RoomDebt, Session
 from transport_trio.ports import Change
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Cause, EndWanted, Outcome, TimeReached, decide, next_due
@@ -56,6 +56,12 @@ class LiveSession:
         self._asks, self._inbox = trio.open_memory_channel[_Ask](INBOX_CAPACITY)
         self._started = False
         self._end_told = False
+        self._poller: Poller | None = None
+
+    def hear(self, news: News | None) -> None:
+        """The provider has pushed something of the room. What comes while its tasks are restarted is passed over."""
+        if self._poller is not None:
+            self._poller.hear(news)
 
     async def ask(self, cause: Cause) -> Session:
         """Have the owner act on `cause`; the session after it. Cancelling ends the waiting only.
@@ -98,9 +104,10 @@ class LiveSession:
         self._started = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_time, name=f"timers {self.session.id}")
-            poller = self._poller()
+            self._poller = poller = self._make_poller()
             if poller is not None:
                 nursery.start_soon(self._poll, poller, name=f"poller {self.session.id}")
+                nursery.start_soon(poller.listen, name=f"news for {self.session.id}")
             await self._own()
             nursery.cancel_scope.cancel(reason="the session has ended")
 
@@ -180,7 +187,7 @@ class LiveSession:
                 log.warning("expiry not stored yet", extra={"session_id": self.session.id, "error": str(exc)})
                 await trio.sleep(STORAGE_RETRY_S)
 
-    def _poller(self) -> Poller | None:
+    def _make_poller(self) -> Poller | None:
         try:
             connector = self._deps.connectors.get(self.session.provider)
         except UnknownProvider:

@@ -1,8 +1,10 @@
-"""Looking into a session's room, again and again: the truth about who is there."""
+"""Looking into a session's room, again and again, and at once when the provider says that something has happened."""
 
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -15,10 +17,18 @@ from transport_trio.errors import (
     RoomNotFound,
     StorageUnavailable,
 )
-from transport_trio.models import EndReason, Session
+from transport_trio.models import EndReason, News, Session
 from transport_trio.ports import TransportConnector
 from transport_trio.sessions.deps import Deps
-from transport_trio.sessions.lifecycle import Cause, EndWanted, Observed, ProviderRefused, RoomMissing, room_is_gone
+from transport_trio.sessions.lifecycle import (
+    Cause,
+    EndWanted,
+    Observed,
+    ProviderRefused,
+    Pushed,
+    RoomMissing,
+    room_is_gone,
+)
 from transport_trio.sessions.presence import recheck_at
 
 log = logging.getLogger(__name__)
@@ -29,6 +39,10 @@ BACKOFF_MAX_S = 60.0
 RECHECK_MIN_S = 0.25
 # Refusals in a row before a session is marked `Error`: one may be a hiccup of the provider's own.
 REFUSALS_TOLD = 3
+# What was pushed and not told yet. A room where more happens at once is looked into anyway.
+NEWS_MAX = 256
+# Pushes come in bursts: they do not make us look more often than this.
+LOOKS_APART_S = 1.0
 
 
 @attrs.define(eq=False)
@@ -41,16 +55,41 @@ class Poller:
     ask: Callable[[Cause], Awaitable[Session]]
     _failures: int = 0
     _refusals: int = 0
+    _news: deque[News] = attrs.field(factory=lambda: deque(maxlen=NEWS_MAX))
+    _told_of: trio.Event = attrs.field(factory=trio.Event)
+    _called: trio.Event = attrs.field(factory=trio.Event)
+    _looked_at: float = -math.inf
+
+    def hear(self, news: News | None) -> None:
+        """The provider has pushed this, or something of the room that is for us no more than a reason to look."""
+        if news is not None:
+            self._news.append(news)
+        self._told_of.set()
+
+    async def listen(self) -> None:
+        """Tell what is pushed, whatever a look under way takes, and have the room looked into. Until cancelled."""
+        while True:
+            await self._told_of.wait()
+            self._told_of = trio.Event()
+            while self._news:
+                await self._tell(Pushed(at=self.deps.clock.now(), news=self._news.popleft()))
+            self._called.set()
 
     async def run(self, *, resumed: bool) -> None:
         """Poll until cancelled. Sessions taken up at a start begin at random moments, not all at once."""
         interval_s = self.deps.settings.presence_poll_s
         tick = trio.current_time() + (self.deps.jitter.uniform(0, interval_s) if resumed else interval_s)
         while True:
-            await trio.sleep_until(tick)
+            await self._sleep_until(tick)
             await self._look()
-            tick = max(tick + self._wait_s(interval_s), trio.current_time())
+            tick = max(min(tick, self._looked_at) + self._wait_s(interval_s), trio.current_time())
             tick = min(tick, self._recheck_tick(tick))
+
+    async def _sleep_until(self, tick: float) -> None:
+        """Return at that time, or when the provider has called."""
+        with trio.move_on_at(tick):
+            await self._called.wait()
+            await trio.sleep_until(self._looked_at + LOOKS_APART_S)
 
     def _wait_s(self, interval_s: float) -> float:
         if not self._failures:
@@ -66,6 +105,8 @@ class Poller:
         return trio.current_time() + max((due - self.deps.clock.now()).total_seconds(), RECHECK_MIN_S)
 
     async def _look(self) -> None:
+        self._called = trio.Event()
+        self._looked_at = trio.current_time()
         session = self.session()
         try:
             seen = await self.connector.presence(session.room.name)

@@ -23,6 +23,7 @@ from transport_trio.errors import (
 from transport_trio.models import (
     EndReason,
     IdempotencyRecord,
+    News,
     RoomDebt,
     Session,
     SessionId,
@@ -139,6 +140,14 @@ class SessionService:
         if live is None:
             raise Busy("the session is being taken up; repeat the request", RETRY_AFTER_S)
         return await live.ask(EndWanted(at=self._deps.clock.now(), reason=EndReason.REQUESTED))
+
+    def hear(self, provider: str, room_name: str, news: News | None) -> bool:
+        """Have the room's session learn what was pushed, and look into the room. False: no session of ours is in it."""
+        live = self._live.get(self._names.get((provider, room_name), SessionId("")))
+        if live is None:
+            return False
+        live.hear(news)
+        return True
 
     async def drain(self, deadline_s: float) -> None:
         """Take no more creations and wait, at most `deadline_s`, for those under way."""

@@ -36,6 +36,8 @@ from transport_trio.web.problems import (
 from transport_trio.web.refusals import REFUSAL
 from transport_trio.web.sessions import register_sessions
 from transport_trio.web.target import origin_form
+from transport_trio.web.webhooks import RULE as WEBHOOKS
+from transport_trio.web.webhooks import register_webhooks
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     register_sessions(app, deps)
     register_events(app, deps)
     register_health(app, deps)
+    register_webhooks(app, deps)
     _refuse_upgrades(app)
     return app
 
@@ -116,7 +119,7 @@ def _check_first(app: QuartTrio, deps: WebDeps) -> None:
         if (refusal := _refusal()) is not None:
             raise refusal
         check_lengths(request)
-        if request.path not in OPEN_PATHS:
+        if request.path not in OPEN_PATHS and _route(request) != WEBHOOKS:
             require_caller(deps.keys, request.headers.getlist("Authorization"))
         if isinstance(request.routing_exception, WrongMethod):
             raise MethodNotAllowed(request.method, request.routing_exception.valid_methods or ())

@@ -26,6 +26,7 @@ from transport_trio.errors import (
     StorageUnavailable,
     TransportError,
     UnknownProvider,
+    WebhookRefused,
 )
 from transport_trio.wire.out import encode
 
@@ -97,6 +98,7 @@ STATUS: Mapping[type[TransportError], int] = {
     LengthsConflict: 400,
     UnknownProvider: 400,
     Unauthorized: 401,
+    WebhookRefused: 401,
     Forbidden: 403,
     UnknownPath: 404,
     SessionNotFound: 404,

@@ -35,7 +35,18 @@ def timestamp(at: datetime) -> str:
 
 
 def participant(who: Participant) -> dict[str, Any]:
-    return {"id": who.id, "user_id": who.user_id, "name": who.name, "joined_at": timestamp(who.joined_at)}
+    """Somebody in a room; whether they own it and what they may do, where that is known."""
+    shown: dict[str, Any] = {
+        "id": who.id,
+        "user_id": who.user_id,
+        "name": who.name,
+        "joined_at": timestamp(who.joined_at),
+    }
+    if who.is_owner is not None:
+        shown["is_owner"] = who.is_owner
+    if who.permissions is not None:
+        shown["permissions"] = who.permissions
+    return shown
 
 
 def session_summary(session: Session) -> dict[str, Any]:

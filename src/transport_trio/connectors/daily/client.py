@@ -53,6 +53,7 @@ class DailyClient:
         read: Callable[[Answer], T],
         *,
         room: str = "",
+        item: str = "",
         body: dict[str, Any] | None = None,
         params: dict[str, str] | None = None,
     ) -> T:
@@ -67,7 +68,7 @@ class DailyClient:
         while True:
             try:
                 async with self._turn(op, latest):
-                    value = await self._attempt(op, read, room, body, params)
+                    value = await self._attempt(op, read, room, item, body, params)
             except Failed as failed:
                 failures += 1
                 await self._again_or_raise(op, failed, failures, latest)
@@ -95,13 +96,14 @@ class DailyClient:
         op: Operation,
         read: Callable[[Answer], T],
         room: str,
+        item: str,
         body: dict[str, Any] | None,
         params: dict[str, str] | None,
     ) -> T:
         started = trio.current_time()
         outcome = "cancelled"
         try:
-            path = op.path.format(room=quote(room, safe=""))
+            path = op.path.format(room=quote(room, safe=""), item=quote(item, safe=""))
             answer = await self.exchange.ask(op, path, body, params)
             value = understand(op, answer, read, room=room, secret=self.secret)
             outcome = "ok"

@@ -14,7 +14,9 @@ import trio
 
 from transport_trio.connectors.daily.answers import PROVIDER, Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
+from transport_trio.connectors.daily.door import DailyDoor
 from transport_trio.connectors.daily.exchange import open_exchange
+from transport_trio.connectors.daily.keeper import WebhookKeeper
 from transport_trio.connectors.daily.mapping import MANAGED_OPTIONS, room_body, token_body, token_claims
 from transport_trio.connectors.daily.operations import (
     CHECK,
@@ -55,6 +57,8 @@ class DailyConnector:
 
     _client: DailyClient
     _domain: str
+    door: DailyDoor
+    keeper: WebhookKeeper | None = None
     _odd_told_at: float | None = None
 
     @property
@@ -119,6 +123,22 @@ class DailyConnector:
         self._client.health.configured()
         return date
 
+    async def keep_webhook(self, own_url: str, stop: trio.Event) -> None:
+        """Have Daily push to us until `stop`, if that is wanted; `own_url` is where this process would have it itself.
+
+        Leaves the webhook removed, unless Daily did not answer within 3 s.
+        """
+        if self.keeper is None:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.keeper.run, own_url)
+            await stop.wait()
+            nursery.cancel_scope.cancel(reason="the service is stopping")
+
+    def checks(self) -> list[Check]:
+        """The lines of `/ready` that tell of Daily."""
+        return [self.health(), *([self.keeper.health()] if self.keeper is not None else [])]
+
     def health(self) -> Check:
         return self._client.health.check()
 
@@ -167,11 +187,15 @@ async def open_daily(
     timeout_s: float,
     metrics: Metrics,
     rate_limits: DailyLimits = DAILY_LIMITS,
+    webhook_url: str | None = None,
+    webhook_secret: bytes | None = None,
 ) -> AsyncIterator[DailyConnector]:
     """A connector for one Daily domain; its connections close with the block. No request is made by opening it.
 
     Args:
         timeout_s: the longest wait for one answer; a call takes at most 2.5 times as long, retries and waits included.
+        webhook_url: where Daily reaches us, or `self`; None: `keep_webhook` has nothing to do.
+        webhook_secret: what Daily signs with; None: one is made where we register the webhook.
 
     Raises:
         SettingsError: no HTTP header can carry the key.
@@ -184,4 +208,8 @@ async def open_daily(
         client = DailyClient(
             exchange=exchange, health=Health(PROVIDER), metrics=metrics, limits=rate_limits, secret=api_key
         )
-        yield DailyConnector(client, domain)
+        door = DailyDoor(secrets=() if webhook_secret is None else (webhook_secret,))
+        keeper = None
+        if webhook_url is not None:
+            keeper = WebhookKeeper(client=client, door=door, metrics=metrics, url=webhook_url, secret=webhook_secret)
+        yield DailyConnector(client, domain, door, keeper)

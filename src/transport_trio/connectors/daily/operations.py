@@ -24,7 +24,7 @@ NO_LIMITS = DailyLimits(default=Limit(count=1000, period_s=0.01), slow=Limit(cou
 
 @attrs.frozen(kw_only=True)
 class Operation:
-    """One kind of request. `name` is its metric label, `path` a template with the room's name in it.
+    """One kind of request. `name` is its metric label, `path` a template with the name of a room or other item in it.
 
     Requests of one `purpose` follow each other and share connections.
 
@@ -59,4 +59,13 @@ DELETE_ROOM = Operation(
 CREATE_TOKEN = Operation(name="create_token", method="POST", path="/meeting-tokens")
 PRESENCE = Operation(name="presence", method="GET", path="/rooms/{room}/presence", purpose="looking", of_room=True)
 
-OPERATIONS = (CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE)
+LIST_WEBHOOKS = Operation(name="list_webhooks", method="GET", path="/webhooks", purpose="hearing")
+# Daily sends its test before it stores anything; a second one of the same address is refused or looked for.
+CREATE_WEBHOOK = Operation(name="create_webhook", method="POST", path="/webhooks", purpose="hearing", repeatable=False)
+UPDATE_WEBHOOK = Operation(name="update_webhook", method="POST", path="/webhooks/{item}", purpose="hearing")
+DELETE_WEBHOOK = Operation(name="delete_webhook", method="DELETE", path="/webhooks/{item}", purpose="hearing")
+
+OPERATIONS = (
+    *(CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE),
+    *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
+)

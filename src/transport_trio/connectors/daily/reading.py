@@ -70,7 +70,7 @@ def parse_room(body: Any, name: str, domain: str) -> Room:
         name=name,
         url=url if isinstance(url, str) and url else f"https://{domain}.daily.co/{name}",
         provider_id=provider_id if isinstance(provider_id, str) and provider_id else None,
-        expires_at=_unix_time(config.get("exp")) if isinstance(config, dict) else None,
+        expires_at=unix_time(config.get("exp")) if isinstance(config, dict) else None,
         created_at=_iso_time(room.get("created_at")),
         metadata=dict(room),
     )
@@ -142,19 +142,19 @@ def clean(text: str, max_length: int) -> str:
 def _participant(entry: Any, now: datetime) -> Participant | None:
     if not isinstance(entry, dict):
         return None
-    id_ = _short(entry.get("id"))
+    id_ = short(entry.get("id"))
     if id_ is None:
         return None
     name = entry.get("userName")
     return Participant(
         id=id_,
-        user_id=_short(entry.get("userId")),
+        user_id=short(entry.get("userId")),
         name=clean(name, NAME_MAX) if isinstance(name, str) and name else None,
         joined_at=_iso_time(entry.get("joinTime")) or _since(entry.get("duration"), now),
     )
 
 
-def _short(value: Any) -> str | None:
+def short(value: Any) -> str | None:
     """An identifier, unchanged: a shortened one could be somebody else's."""
     usable = isinstance(value, str) and 0 < len(value) <= ID_MAX and value == clean(value, ID_MAX)
     return value if usable else None
@@ -176,7 +176,7 @@ def _iso_time(value: Any) -> datetime | None:
         return None
 
 
-def _unix_time(value: Any) -> datetime | None:
+def unix_time(value: Any) -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
