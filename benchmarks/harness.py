@@ -31,7 +31,7 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 # Of what a run was asked for, these say nothing about its figures.
 OUTPUTS = {"json", "plot", "record"}
 # The columns that say what was done; all others say how it went.
-DONE = ("server", "request", "TLS", "listeners", "sessions", "callers", "connections", "bus")
+DONE = ("server", "request", "webhook", "lag s", "TLS", "listeners", "sessions", "callers", "connections", "bus")
 START_S = 20.0
 STOP_S = 30.0
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")

@@ -70,6 +70,13 @@ def test_latency(tmp_path: Path) -> None:
         assert 0 < row["floor REST p50 ms"] <= row["floor REST p99 ms"]
 
 
+def test_joins(tmp_path: Path) -> None:
+    without, with_webhook = run(tmp_path, "joins", "--sessions", "3", "--lag-s", "0")
+    assert (without["webhook"], without["told by webhook"]) == ("no", 0)
+    assert (with_webhook["webhook"], with_webhook["told by webhook"]) == ("yes", 3)
+    assert 0 < without["p50 ms"] <= without["p99 ms"]
+
+
 def test_rest(tmp_path: Path) -> None:
     rows = run(tmp_path, "rest", "--connections", "1", "4", "--seconds", "0.5")
     requests = ["empty", "health", "session", "ten sessions", "ten events"]
