@@ -59,7 +59,7 @@ async def test_pushes_of_foreign_rooms_repeats_and_odd_ones_are_answered_with_20
     assert len(site.service.heard) == 2  # a recording of a foreign room, too
 
 
-async def test_what_is_not_signed_by_daily_is_refused(site: Site) -> None:
+async def test_what_is_not_signed_by_daily_is_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     for response in (
         await site.client.post("/webhooks/daily", content=TEST),
         await push(site, TEST, secret=b"somebody else's"),
@@ -68,6 +68,7 @@ async def test_what_is_not_signed_by_daily_is_refused(site: Site) -> None:
         assert "WWW-Authenticate" not in response.headers
     assert pushes(site, "unknown", "refused") == 2
     assert site.service.heard == []
+    assert caplog.messages.count("webhook refused") == 1  # whoever likes can come often
 
 
 async def test_no_key_is_asked_for_and_none_helps() -> None:

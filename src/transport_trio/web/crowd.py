@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 import trio
 
+from transport_trio.concurrency import Seldom
 from transport_trio.metrics import Metrics
 from transport_trio.web.connection import Connection, Guard
 from transport_trio.web.peer import Peer
@@ -22,7 +23,6 @@ NO_FILES_REST_S = 0.1
 # Those that are refused hold a file for a moment longer, and no more than so many of them.
 REFUSED_AT_ONCE = 64
 REFUSE_S = 1.0
-COMPLAIN_EVERY_S = 60.0
 FULL = b"HTTP/1.1 503 \r\nretry-after: 10\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 Connect = Callable[[trio.SocketStream, Guard, TlsSession | None], Connection]
@@ -42,7 +42,7 @@ class Crowd:
         self._idle: dict[Connection, None] = {}  # for longest first
         self._refusing = 0
         self._change = trio.Event()
-        self._next_complaint = -COMPLAIN_EVERY_S
+        self._complaints = Seldom()
         metrics.connections_max.set(limit)
         metrics.watch(metrics.connections, lambda: len(self._open))
 
@@ -171,7 +171,5 @@ class Crowd:
 
     def _complain(self, message: str, **told: object) -> None:
         """Log it, but not at the pace of those who hammer at the door."""
-        now = trio.current_time()
-        if now >= self._next_complaint:
-            self._next_complaint = now + COMPLAIN_EVERY_S
+        if self._complaints.is_due():
             log.warning(message, extra=told)

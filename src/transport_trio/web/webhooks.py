@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from transport_trio.concurrency import Seldom
 from transport_trio.errors import WebhookRefused
 from transport_trio.metrics import Metrics
 from transport_trio.models import Push, PushKind
@@ -23,6 +24,8 @@ RULE = "/webhooks/<provider>"
 
 
 def register_webhooks(app: QuartTrio, deps: WebDeps) -> None:
+    complaints = Seldom()  # anybody can come without a signature, at any pace
+
     @app.post(RULE)
     async def receive(provider: str) -> Response:
         door = deps.doors.get(provider)
@@ -31,7 +34,7 @@ def register_webhooks(app: QuartTrio, deps: WebDeps) -> None:
         # Whatever it calls itself: Daily was seen to label JSON as text.
         body = await body_of(request).read(deps.settings.body_timeout_s)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        push = _read(door, provider, headers, body, deps)
+        push = _read(door, provider, headers, body, deps, complaints)
         if push.room_name is None or push.kind not in {PushKind.NEWS, PushKind.OTHER}:
             _count(deps.metrics, provider, push, push.kind)
         elif deps.service.hear(provider, push.room_name, push.news):
@@ -42,13 +45,17 @@ def register_webhooks(app: QuartTrio, deps: WebDeps) -> None:
         return answer({})
 
 
-def _read(door: WebhookDoor, provider: str, headers: Mapping[str, str], body: bytes, deps: WebDeps) -> Push:
+def _read(
+    door: WebhookDoor, provider: str, headers: Mapping[str, str], body: bytes, deps: WebDeps, complaints: Seldom
+) -> Push:
     now = deps.clock.now()
     try:
         push = door.read(headers, body, now)
     except WebhookRefused as exc:
         deps.metrics.webhooks.labels(provider, "unknown", "refused").inc()
-        log.warning("webhook refused", extra={"provider": provider, "client": request.remote_addr, "error": str(exc)})
+        if complaints.is_due():
+            told = {"provider": provider, "client": request.remote_addr, "error": str(exc)}
+            log.warning("webhook refused", extra=told)
         raise
     if push.sent_at is not None:
         deps.metrics.webhook_delay.labels(provider).observe(max((now - push.sent_at).total_seconds(), 0.0))

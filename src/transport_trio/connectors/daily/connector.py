@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import trio
 
+from transport_trio.concurrency import Seldom
 from transport_trio.connectors.daily.answers import PROVIDER, Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
 from transport_trio.connectors.daily.door import DailyDoor
@@ -44,9 +45,6 @@ from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
 
 log = logging.getLogger(__name__)
 
-# Odd presence data comes with every look into the room, until the people in it have left.
-ODDITY_EVERY_S = 60.0
-
 
 @attrs.define(eq=False)
 class DailyConnector:
@@ -59,7 +57,8 @@ class DailyConnector:
     _domain: str
     door: DailyDoor
     keeper: WebhookKeeper | None = None
-    _odd_told_at: float | None = None
+    # Odd presence data comes with every look into the room, until the people in it have left.
+    _oddities: Seldom = attrs.field(factory=Seldom)
 
     @property
     def name(self) -> str:
@@ -166,12 +165,8 @@ class DailyConnector:
 
     def _tell_oddities(self, room_name: str, people: People) -> None:
         missing = max(people.total - people.listed, 0)
-        if not people.skipped and not missing:
+        if (not people.skipped and not missing) or not self._oddities.is_due():
             return
-        now = trio.current_time()
-        if self._odd_told_at is not None and now - self._odd_told_at < ODDITY_EVERY_S:
-            return
-        self._odd_told_at = now
         log.warning(
             "presence makes no sense",
             extra={"provider": PROVIDER, "room_name": room_name, "skipped": people.skipped, "missing": missing},
