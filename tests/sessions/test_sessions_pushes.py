@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import attrs
+import pytest
 import trio
 import trio.lowlevel
 from session_builders import a_request, a_session, after, somebody
@@ -15,7 +16,7 @@ from fakes_connector import at, trio_time
 from transport_trio.errors import ProviderRejected
 from transport_trio.models import Leave, News, Participant, Permissions, Session, SessionStatus
 from transport_trio.sessions.lifecycle import Observed, Policy, ProviderRefused, Pushed, decide
-from transport_trio.sessions.poller import LOOKS_APART_S
+from transport_trio.sessions.poller import LOOKS_APART_S, NEWS_MAX
 
 CONFIRM_S, GRACE_S = 15.0, 30.0
 POLICY = Policy(confirm_s=CONFIRM_S, token_warning_s=60.0, grace_s=GRACE_S)
@@ -260,6 +261,20 @@ async def test_what_cannot_be_stored_is_told_by_a_look_later(autojump_clock: Moc
         world.journal.unavailable = None
         await trio.sleep(16)
         assert [json.loads(one.body)["source"] for one in world.told if one.type == "participant_joined"] == ["poll"]
+
+
+async def test_what_waits_to_be_told_is_bounded(
+    autojump_clock: MockClock, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        crowd = [world.connector.join(session.room.name) for _ in range(NEWS_MAX + 50)]
+        for who in crowd:
+            service.hear("daily", session.room.name, news(who, came=True))
+        await trio.sleep(1)
+        joined = [json.loads(one.body)["source"] for one in world.told if one.type == "participant_joined"]
+        assert sorted(joined) == ["poll"] * 50 + ["webhook"] * NEWS_MAX
+        assert caplog.messages.count("news passed over, a look makes up for them") == 1
 
 
 async def test_while_the_provider_refuses_pushes_are_told(autojump_clock: MockClock, world: World) -> None:

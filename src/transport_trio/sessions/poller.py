@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from transport_trio.concurrency import doubling_s
+from transport_trio.concurrency import Seldom, doubling_s
 from transport_trio.errors import (
     ConnectorError,
     ProviderRejected,
@@ -55,15 +55,18 @@ class Poller:
     ask: Callable[[Cause], Awaitable[Session]]
     _failures: int = 0
     _refusals: int = 0
-    _news: deque[News] = attrs.field(factory=lambda: deque(maxlen=NEWS_MAX))
+    _news: deque[News] = attrs.field(factory=deque)
+    _overflows: Seldom = attrs.field(factory=Seldom)
     _told_of: trio.Event = attrs.field(factory=trio.Event)
     _called: trio.Event = attrs.field(factory=trio.Event)
     _looked_at: float = -math.inf
 
     def hear(self, news: News | None) -> None:
         """The provider has pushed this, or something of the room that is for us no more than a reason to look."""
-        if news is not None:
+        if news is not None and len(self._news) < NEWS_MAX:
             self._news.append(news)
+        elif news is not None and self._overflows.is_due():
+            log.warning("news passed over, a look makes up for them", extra={"session_id": self.session().id})
         self._told_of.set()
 
     async def listen(self) -> None:
