@@ -17,6 +17,7 @@ from transport_trio.errors import ProviderRejected
 from transport_trio.models import Leave, News, Participant, Permissions, Session, SessionStatus
 from transport_trio.sessions.lifecycle import Observed, Policy, ProviderRefused, Pushed, decide
 from transport_trio.sessions.poller import LOOKS_APART_S, NEWS_MAX
+from transport_trio.sessions.presence import recheck_at
 
 CONFIRM_S, GRACE_S = 15.0, 30.0
 POLICY = Policy(confirm_s=CONFIRM_S, token_warning_s=60.0, grace_s=GRACE_S)
@@ -138,6 +139,28 @@ def test_the_end_of_an_old_connection_is_no_leave() -> None:
     assert story.present == ["a"]  # as they were told
     story.push(40, AGAIN, came=False)
     assert story.told[1:] == ["left a webhook"]
+
+
+def test_an_answer_that_does_not_know_the_new_connection_yet_does_not_end_it() -> None:
+    story = Story()
+    story.look(2, ADA)
+    story.push(6, AGAIN, came=True)
+    story.look(7, ADA)
+    story.push(8, ADA, came=False)
+    story.look(9, ADA)
+    story.look(40, AGAIN)
+    assert story.told == ["joined a poll"]
+
+
+def test_who_is_missing_and_rejoins_is_not_looked_for_again_and_again() -> None:
+    story = Story()
+    story.look(2, ADA)
+    story.look(17)
+    assert recheck_at(story.session.present, CONFIRM_S) == after(32)
+    story.push(20, AGAIN, came=True)
+    assert recheck_at(story.session.present, CONFIRM_S) is None
+    story.look(32)
+    assert story.told == ["joined a poll"]
 
 
 def test_a_push_names_a_user_that_no_answer_knows() -> None:

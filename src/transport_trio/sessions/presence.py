@@ -113,8 +113,7 @@ def believe(
 ) -> Observation:
     """What is to be told, at `at`, of news that the provider pushed. They may come doubled and in any order."""
     before = Observation(present=tuple(present), departed=tuple(departed), pushed_leaves=tuple(pushed_leaves))
-    over = any(leave.id == news.participant.id for leave in pushed_leaves)
-    if over or news.participant.id in departed:
+    if any(leave.id == news.participant.id for leave in pushed_leaves):
         return before  # it has left, and ids do not come back
     return _came(before, news.participant, at) if news.came else _went(before, news, at)
 
