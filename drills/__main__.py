@@ -37,6 +37,7 @@ NAMES = (
     "nats_outages",
     "provider_faults",
     "presence_lies",
+    "webhook_lies",
     "clock_jumps",
     "disk_full",
     "stop_under_load",
