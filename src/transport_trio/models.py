@@ -75,6 +75,21 @@ class ParticipantConfig:
 
 
 @attrs.frozen(kw_only=True)
+class Emptiness:
+    """When a session ends because nobody is in it: after `timeout_s`, or never.
+
+    Whoever's user id begins with `bot_user_id_prefix` is nobody: a bot that nobody talks to.
+    """
+
+    timeout_s: int | None = None
+    bot_user_id_prefix: str | None = None
+
+    def is_bot(self, who: Participant) -> bool:
+        prefix = self.bot_user_id_prefix
+        return prefix is not None and who.user_id is not None and who.user_id.startswith(prefix)
+
+
+@attrs.frozen(kw_only=True)
 class SessionRequest:
     """A checked request for a session, defaults filled in; `provider_options` goes to the provider as it is."""
 
@@ -84,6 +99,7 @@ class SessionRequest:
     session_ttl_s: int
     token_ttl_s: int
     provider_options: dict[str, Any] = attrs.field(factory=dict)
+    emptiness: Emptiness = attrs.field(factory=lambda: Emptiness())
 
 
 @attrs.frozen(kw_only=True)
@@ -226,6 +242,8 @@ class Session:
     pushed_leaves: tuple[Leave, ...] = ()  # the latest
     presence_checked_at: datetime | None = None
     room_missing_since: datetime | None = None
+    emptiness: Emptiness = attrs.field(factory=Emptiness)
+    empty_since: datetime | None = None  # None: somebody is there, or it was empty from its creation
     ended_at: datetime | None = None
     end_reason: EndReason | None = None
     provider_cleanup: ProviderCleanup | None = None

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transport_trio.errors import InvalidRequest, UnknownProvider
-from transport_trio.models import ParticipantConfig, Permissions, Privacy, RoomConfig, SessionRequest
+from transport_trio.models import Emptiness, ParticipantConfig, Permissions, Privacy, RoomConfig, SessionRequest
 from transport_trio.settings import Settings
 from transport_trio.wire.requests import create_body, fingerprint, session_request
 
@@ -159,6 +159,9 @@ def test_privacy_is_read_in_any_case(text: str) -> None:
         ("participant_config.user_id", "u" * 36),
         ("options.session_ttl_s", 2_592_000),
         ("options.session_ttl_s", 1),
+        ("options.empty_timeout_s", 1),
+        ("options.empty_timeout_s", None),
+        ("options.bot_user_id_prefix", None),
         ("options.token_ttl_s", 1),
         ("options.token_ttl_s", 7200),
         ("options.daily", {"anything": [1, 2.5, None, {"deep": True}], "huge": 10**400}),
@@ -227,6 +230,11 @@ def test_values_at_the_edge_are_taken(path: str, value: Any) -> None:
         ("options.session_ttl_s", 60.0),
         ("options.session_ttl_s", "60"),
         ("options.session_ttl_s", 1e300),
+        ("options.empty_timeout_s", 0),
+        ("options.empty_timeout_s", 2_592_001),
+        ("options.bot_user_id_prefix", ""),
+        ("options.bot_user_id_prefix", "x" * 37),
+        ("options.bot_user_id_prefix", "bot-"),  # without a timeout
         ("options.token_ttl_s", 0),
         ("options.token_ttl_s", None),
         ("options.token_ttl_s", 7201),  # longer than the session
@@ -366,7 +374,21 @@ def test_of_a_duplicate_key_the_last_wins_even_where_the_first_is_wrong() -> Non
     assert read(data).room_config.name == "y"
 
 
+def test_when_an_empty_session_ends() -> None:
+    request = read({"provider": "daily", "options": {"empty_timeout_s": 60, "bot_user_id_prefix": "bot-"}})
+    assert request.emptiness == Emptiness(timeout_s=60, bot_user_id_prefix="bot-")
+    assert read({"provider": "daily"}).emptiness == Emptiness(timeout_s=None, bot_user_id_prefix=None)
+
+
 # --- fingerprints
+
+
+def test_a_request_keeps_its_fingerprint_over_an_update() -> None:
+    """Keys are remembered for a day, and a repeat must not be taken for another request by a newer version."""
+    request = read({"provider": "daily"})
+    assert fingerprint(request) == "0cd18ff7573db2e0de22c56c7a28e05c81cab797b54b9c3750d12f1c38d560e2"
+    other = read({"provider": "daily", "options": {"empty_timeout_s": 60}})
+    assert fingerprint(other) != fingerprint(request)
 
 
 def test_equal_requests_have_equal_fingerprints_however_they_are_written() -> None:

@@ -24,6 +24,8 @@ PLACES = {
     "owner": ("participant_config", "is_owner"),
     "session_ttl_s": ("options", "session_ttl_s"),
     "token_ttl_s": ("options", "token_ttl_s"),
+    "empty_timeout_s": ("options", "empty_timeout_s"),
+    "bot_user_id_prefix": ("options", "bot_user_id_prefix"),
 }
 
 json_option = click.option("--json", "as_json", is_flag=True, help="The service's answer as JSON, refusals too.")
@@ -66,6 +68,10 @@ def sessions() -> None:
 @click.option("--owner", is_flag=True, help="Make the token an owner's.")
 @click.option("--session-ttl-s", type=int, metavar="SECONDS", help="How long the session lasts.")
 @click.option("--token-ttl-s", type=int, metavar="SECONDS", help="How long the token is valid.")
+@click.option("--empty-timeout-s", type=int, metavar="SECONDS", help="End it when nobody has been in it for so long.")
+@click.option(
+    "--bot-user-id-prefix", metavar="TEXT", help="Whose user id begins so is a bot, and nobody in that sense."
+)
 @click.option(
     "--body", type=click.File(encoding="utf-8"), help="A request in JSON, - for standard input; the options above win."
 )

@@ -270,4 +270,5 @@ class Creation:
             created_at=now,
             updated_at=now,
             expires_at=self._plan.room.expires_at,
+            emptiness=request.emptiness,
         )

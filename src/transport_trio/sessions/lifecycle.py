@@ -153,7 +153,24 @@ def _observed(session: Session, cause: Observed, policy: Policy) -> Outcome:
         grace_s=policy.grace_s,
     )
     session = attrs.evolve(session, presence_checked_at=cause.at, room_missing_since=None)
-    return _learnt(session, seen, cause.at, joins_by=cause.source, leaves_by=Source.INFERRED)
+    outcome = _learnt(session, seen, cause.at, joins_by=cause.source, leaves_by=Source.INFERRED)
+    if _is_empty_for_long(outcome.session, cause.at):
+        ended = _ended(outcome.session, cause.at, EndReason.EMPTY)
+        return attrs.evolve(ended, events=(*outcome.events, *ended.events))
+    return outcome
+
+
+def _is_empty_for_long(session: Session, at: datetime) -> bool:
+    """Asked behind a good answer only: while the provider is away nobody knows whether a room is empty."""
+    timeout_s = session.emptiness.timeout_s
+    if timeout_s is None or not _is_empty(session):
+        return False
+    since = session.empty_since or session.created_at
+    return (at - since).total_seconds() >= timeout_s
+
+
+def _is_empty(session: Session) -> bool:
+    return all(session.emptiness.is_bot(who) for who in session.participants)
 
 
 def _pushed(session: Session, cause: Pushed, policy: Policy) -> Outcome:
@@ -181,6 +198,7 @@ def _learnt(
     # That the provider refuses us is not over because it tells us something.
     refused = session.status is SessionStatus.ERROR and joins_by is Source.WEBHOOK
     status = session.status if refused else _status_after(session, learnt)
+    was_there = not _is_empty(session)
     news = learnt.changed or status is not session.status
     session = attrs.evolve(
         session,
@@ -189,6 +207,10 @@ def _learnt(
         departed=learnt.departed,
         pushed_leaves=learnt.pushed_leaves,
     )
+    if not _is_empty(session):
+        session = attrs.evolve(session, empty_since=None)
+    elif was_there:
+        session = attrs.evolve(session, empty_since=at)
     return _updated(session, at, events) if news else Outcome(session=session)
 
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from transport_trio.errors import InvalidRequest
-from transport_trio.models import ParticipantConfig, Permissions, Privacy, RoomConfig, SessionRequest
+from transport_trio.models import Emptiness, ParticipantConfig, Permissions, Privacy, RoomConfig, SessionRequest
 from transport_trio.settings import Settings
 
 DEPTH_MAX = 32
@@ -67,6 +67,8 @@ class ParticipantBody(_Body, frozen=True):
 class OptionsBody(_Body, frozen=True):
     session_ttl_s: Ttl | UnsetType = UNSET
     token_ttl_s: Ttl | UnsetType = UNSET
+    empty_timeout_s: Ttl | None = None
+    bot_user_id_prefix: Annotated[str, Meta(min_length=1, max_length=USER_ID_MAX_CHARS)] | None = None
     daily: dict[str, Any] = {}  # msgspec copies an empty one for each instance
 
 
@@ -128,12 +130,19 @@ def session_request(
         session_ttl_s=session_ttl_s,
         token_ttl_s=min(_or_default(body.options.token_ttl_s, settings.token_ttl_s), session_ttl_s),
         provider_options=body.options.daily,
+        emptiness=Emptiness(timeout_s=body.options.empty_timeout_s, bot_user_id_prefix=body.options.bot_user_id_prefix),
     )
 
 
 def fingerprint(request: SessionRequest) -> str:
-    """Equal for requests that mean the same, however they were written."""
-    canonical = json.dumps(attrs.asdict(request), sort_keys=True, separators=(",", ":"))
+    """Equal for requests that mean the same, however they were written.
+
+    What came later than the first version counts where it is used: a repeat over an update must not be a mismatch.
+    """
+    meant = attrs.asdict(request)
+    if request.emptiness == Emptiness():
+        del meant["emptiness"]
+    canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -152,6 +161,8 @@ def _ttl_faults(options: OptionsBody, settings: Settings) -> Iterator[tuple[str,
     session_ttl_s = _or_default(options.session_ttl_s, settings.session_ttl_s)
     if options.token_ttl_s is not UNSET and options.token_ttl_s > session_ttl_s:
         yield "$.options.token_ttl_s", f"must not be longer than the session, {session_ttl_s} s"
+    if options.bot_user_id_prefix is not None and options.empty_timeout_s is None:
+        yield "$.options.bot_user_id_prefix", "is for empty_timeout_s, which is not there"
 
 
 def _option_faults(body: CreateBody, managed: frozenset[str]) -> Iterator[tuple[str, str]]:
