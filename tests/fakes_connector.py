@@ -20,7 +20,7 @@ import trio
 from transport_trio.connectors.health import Health
 from transport_trio.errors import ConnectorError, ProviderRejected, RoomExists, RoomNotFound, UnknownProvider
 from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
-from transport_trio.ports import TransportConnector
+from transport_trio.ports import Seen, TransportConnector
 
 OPERATIONS = ("create_room", "find_room", "delete_room", "create_token", "presence", "check")
 T = TypeVar("T")
@@ -66,7 +66,9 @@ class FakeConnector:
         self._always: dict[str, Failure] = {}
         self._delays: dict[str, float] = {}
         self._pretended: dict[str, tuple[Participant, ...]] = {}
+        self._shared: dict[str, Seen] = {}
         self._health = Health(name)
+        self.fresh_looks = 0
         self.calls: list[tuple[str, str]] = []
         self.tokens: list[TokenPlan] = []
 
@@ -172,13 +174,20 @@ class FakeConnector:
 
         return await self._call("create_token", plan.room_name, mint)
 
-    async def presence(self, room_name: str) -> tuple[Participant, ...]:
-        def look() -> tuple[Participant, ...]:
-            if room_name not in self.rooms:
-                raise RoomNotFound(self._name, room_name)
-            return self._pretended.get(room_name, tuple(self._rooms[room_name].people.values()))
+    async def presence(self, room_name: str, *, fresh: bool = False) -> Seen:
+        self.fresh_looks += fresh
+        shared = None if fresh else self._shared.get(room_name)
+        return await self._call("presence", room_name, lambda: shared or self._look(room_name))
 
-        return await self._call("presence", room_name, look)
+    def share(self) -> None:
+        """Answer looks that need not be fresh with what is true of all rooms now, until `share` is called again."""
+        self._shared = {name: self._look(name) for name in self.rooms}
+
+    def _look(self, room_name: str) -> Seen:
+        if room_name not in self.rooms:
+            raise RoomNotFound(self._name, room_name)
+        people = self._pretended.get(room_name, tuple(self._rooms[room_name].people.values()))
+        return Seen(participants=people, answered_at=trio.current_time())
 
     async def check(self) -> datetime | None:
         return await self._call("check", "", self._now)

@@ -154,9 +154,13 @@ class HistoryGone(JournalError):
 
 
 class ConnectorError(TransportError):
-    """A provider's failure. `in_doubt`: the request may have taken effect all the same (its answer was lost)."""
+    """A provider's failure. `in_doubt`: the request may have taken effect all the same (its answer was lost).
+
+    `told`: whoever made the request, for many, has logged it.
+    """
 
     code = "connector_error"
+    told = False
 
     def __init__(self, provider: str, message: str, *, in_doubt: bool = False) -> None:
         super().__init__(message)

@@ -43,6 +43,7 @@ class Metrics:
     provider_throttle_seconds: Counter
     presence_polls: Counter
     presence_age: Gauge
+    presence_shared: Gauge
     webhooks: Counter
     webhook_delay: Histogram
     webhook_active: Gauge
@@ -129,6 +130,11 @@ class Metrics:
             ),
             presence_polls=counter("transport_presence_polls", "Looks into rooms.", "provider", "outcome"),
             presence_age=gauge("transport_presence_age_seconds", "Age of the oldest knowledge of a live room."),
+            presence_shared=gauge(
+                "transport_presence_shared",
+                "Whether one question to the provider tells of all rooms (1) or each is asked for by itself (0).",
+                "provider",
+            ),
             webhooks=counter("transport_webhooks", "What providers pushed.", "provider", "type", "outcome"),
             webhook_delay=histogram(
                 "transport_webhook_delay_seconds", "Time from a provider's sending of a push until it came.", "provider"

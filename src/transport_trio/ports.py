@@ -29,6 +29,17 @@ from transport_trio.models import (
 )
 
 
+@attrs.frozen(kw_only=True)
+class Seen:
+    """Whom the provider named, and when it said so, by Trio's clock: an answer that rooms share is not of this instant.
+
+    Of one room, an answer with the same `answered_at` is the same answer.
+    """
+
+    participants: tuple[Participant, ...]
+    answered_at: float
+
+
 class TransportConnector(Protocol):
     """A provider of rooms. Every call is bounded in time by the connector itself, retries and waits included.
 
@@ -67,8 +78,10 @@ class TransportConnector(Protocol):
     async def create_token(self, plan: TokenPlan) -> str:
         """Mint a meeting token."""
 
-    async def presence(self, room_name: str) -> tuple[Participant, ...]:
-        """Who the provider says is in the room now; its answer may be old (Daily: up to 25 s) or hold ghosts.
+    async def presence(self, room_name: str, *, fresh: bool = False) -> Seen:
+        """Who the provider says is in the room; what it says may be old (Daily: up to 25 s) or hold ghosts.
+
+        The answer may be shared by many rooms, and then be an interval of polling old. `fresh`: ask for this room now.
 
         Raises:
             RoomNotFound: there is no such room, or (for a moment) the provider forgot it.

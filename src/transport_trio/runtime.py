@@ -165,6 +165,8 @@ async def _open_connector(settings: Settings, metrics: Metrics) -> AsyncIterator
         rate_limits=DAILY_LIMITS if settings.daily_rate_limits else NO_LIMITS,
         webhook_url=settings.daily_webhook_url,
         webhook_secret=settings.daily_webhook_hmac,
+        poll_s=settings.presence_poll_s,
+        shared_presence_rooms=settings.daily_shared_presence_rooms,
     ) as daily:
         yield daily
 
@@ -182,6 +184,7 @@ async def _open_watches(clock: SystemClock, daily: DailyConnector) -> AsyncItera
     async with trio.open_nursery() as nursery:
         nursery.start_soon(clock.watch, daily.check)
         nursery.start_soon(every, PROVIDER_CHECK_S, look)
+        nursery.start_soon(daily.visit_rooms)
         try:
             yield
         finally:

@@ -178,6 +178,12 @@ class Settings:
     daily_rate_limits: bool = _setting(
         True, "Keep under Daily's rate limits ourselves; false where Daily has lifted them for you.", _switch
     )
+    daily_shared_presence_rooms: int = _setting(
+        100,
+        "From how many live rooms on one question to Daily tells of all of them, instead of one for each. Fewer where"
+        " half of Daily's rate limit would not do for them; answers are up to PRESENCE_POLL_S older then.",
+        _number(1, 1000000, integer=True),
+    )
     daily_webhook_url: str | None = _setting(
         None,
         "Where Daily reaches POST /webhooks/daily of this service; with it we register the webhook ourselves, watch"

@@ -42,7 +42,9 @@ class Scripted:
     def __init__(self, nursery: trio.Nursery, metrics: Metrics, stack: AsyncExitStack) -> None:
         self._nursery, self._metrics, self._stack = nursery, metrics, stack
 
-    async def __call__(self, *script: Play, timeout_s: float = 5.0) -> tuple[DailyConnector, ScriptedServer]:
+    async def __call__(
+        self, *script: Play, timeout_s: float = 5.0, **more: Any
+    ) -> tuple[DailyConnector, ScriptedServer]:
         server = await play(self._nursery, *script)
-        opening = daily_at(server.url, self._metrics, api_key=KEY, domain="Mine", timeout_s=timeout_s)
+        opening = daily_at(server.url, self._metrics, api_key=KEY, domain="Mine", timeout_s=timeout_s, **more)
         return await self._stack.enter_async_context(opening), server

@@ -83,12 +83,12 @@ async def test_a_token_that_would_have_expired_is_refused(provider: Provider) ->
 async def test_presence_names_who_is_there(provider: Provider) -> None:
     with trio.fail_after(TEST_S):
         await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
-        assert await provider.connector.presence("lobby") == ()
+        assert (await provider.connector.presence("lobby")).participants == ()
         ada = await provider.join("lobby", name="Ada", user_id="u1")
         bob = await provider.join("lobby", name="Bob", user_id="u2")
-        both = await provider.connector.presence("lobby")
+        both = (await provider.connector.presence("lobby")).participants
         await provider.leave("lobby", ada)
-        (left,) = await provider.connector.presence("lobby")
+        (left,) = (await provider.connector.presence("lobby")).participants
     assert {(one.id, one.user_id, one.name) for one in both} == {(ada, "u1", "Ada"), (bob, "u2", "Bob")}
     assert all(abs(one.joined_at - provider.now()) < timedelta(seconds=30) for one in both)
     assert left.id == bob
@@ -98,10 +98,10 @@ async def test_who_rejoins_has_a_new_id_and_is_the_same_person(provider: Provide
     with trio.fail_after(TEST_S):
         await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
         first = await provider.join("lobby", name="Ada", user_id="u1")
-        (before,) = await provider.connector.presence("lobby")
+        (before,) = (await provider.connector.presence("lobby")).participants
         await provider.leave("lobby", first)
         await provider.join("lobby", name="Ada", user_id="u1")
-        (after,) = await provider.connector.presence("lobby")
+        (after,) = (await provider.connector.presence("lobby")).participants
     assert before.id != after.id
     assert before.person == after.person
 

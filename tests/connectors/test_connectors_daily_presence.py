@@ -18,7 +18,7 @@ async def test_a_shortened_presence_is_asked_for_in_full(scripted: Scripted) -> 
         answer(200, {"total_count": 2, "data": [ADA]}), answer(200, {"total_count": 2, "data": [ADA, BOB]})
     )
     with trio.fail_after(TEST_S):
-        assert [one.name for one in await daily.presence("lobby")] == ["Ada", "Bob"]
+        assert [one.name for one in (await daily.presence("lobby")).participants] == ["Ada", "Bob"]
     assert [request.target.rpartition("/")[2] for request in server.received] == ["presence", "presence?limit=2"]
 
 
@@ -43,9 +43,9 @@ async def test_odd_entries_are_skipped_and_told_once_a_minute(
     short = answer(200, {"total_count": 9, "data": []})
     daily, _ = await scripted(odd, odd, short, short)
     with trio.fail_after(TEST_S):
-        assert [one.id for one in await daily.presence("lobby")] == ["p1"]
-        assert [one.id for one in await daily.presence("lobby")] == ["p1"]
-        assert await daily.presence("lobby") == ()
+        assert [one.id for one in (await daily.presence("lobby")).participants] == ["p1"]
+        assert [one.id for one in (await daily.presence("lobby")).participants] == ["p1"]
+        assert (await daily.presence("lobby")).participants == ()
     (record,) = [record for record in caplog.records if record.message == "presence makes no sense"]
     assert vars(record)["skipped"] == 2
 

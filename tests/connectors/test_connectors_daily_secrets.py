@@ -55,5 +55,5 @@ async def test_the_environment_gives_neither_proxies_nor_passwords(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     daily, server = await scripted(answer(200, EMPTY))
     with trio.fail_after(TEST_S):
-        assert await daily.presence("lobby") == ()
+        assert (await daily.presence("lobby")).participants == ()
     assert server.received[0].headers["authorization"] == f"Bearer {KEY}"

@@ -11,7 +11,8 @@ import trio
 
 from fakes_connector import FakeConnector, FakeRoom, trio_time
 from transport_trio.errors import ConnectorError, ProviderRejected, ProviderTimeout, ProviderUnreachable, RoomNotFound
-from transport_trio.models import Participant, Room, RoomPlan
+from transport_trio.models import Room, RoomPlan
+from transport_trio.ports import Seen
 
 
 def failure(kind: str) -> ConnectorError:
@@ -90,23 +91,23 @@ class Provider(FakeConnector):
     async def delete_room(self, name: str) -> None:
         await self._call("delete_room", name, lambda: self._delete(name))
 
-    async def presence(self, room_name: str) -> tuple[Participant, ...]:
+    async def presence(self, room_name: str, *, fresh: bool = False) -> Seen:
         try:
-            people = await self._answer(room_name)
+            seen = await self._answer(room_name, fresh=fresh)
         except ConnectorError as exc:
             self.looks[room_name].append(Look(trio_time(), None, exc.code))
             raise
-        named = {who.id: who.person for who in people}
+        named = {who.id: who.person for who in seen.participants}
         self.looks[room_name].append(Look(trio_time(), named))
-        return people
+        return seen
 
-    async def _answer(self, room_name: str) -> tuple[Participant, ...]:
-        people = await super().presence(room_name)
+    async def _answer(self, room_name: str, *, fresh: bool) -> Seen:
+        seen = await super().presence(room_name, fresh=fresh)
         if not self._scripts[room_name]:
-            return people
+            return seen
         match self._scripts[room_name].popleft():
             case "empty":
-                return ()
+                return attrs.evolve(seen, participants=())
             case "missing":
                 raise RoomNotFound(self.name, room_name)
             case kind:

@@ -18,7 +18,8 @@ from fakes_connector import FakeConnector, OneConnector, trio_time
 from transport_trio.concurrency import RestartPolicy
 from transport_trio.events import RecordedEvent
 from transport_trio.metrics import Metrics
-from transport_trio.models import Participant, Room, RoomPlan, TokenPlan
+from transport_trio.models import Room, RoomPlan, TokenPlan
+from transport_trio.ports import Seen
 from transport_trio.sessions import SessionService, open_sessions
 from transport_trio.sessions.deps import Deps
 from transport_trio.settings import Settings
@@ -63,10 +64,10 @@ class CrashingConnector(FakeConnector):
     def recover_room(self, room_name: str) -> None:
         del self._bugs[room_name]
 
-    async def presence(self, room_name: str) -> tuple[Participant, ...]:
+    async def presence(self, room_name: str, *, fresh: bool = False) -> Seen:
         if room_name in self._bugs:
             raise self._bugs[room_name]
-        return await super().presence(room_name)
+        return await super().presence(room_name, fresh=fresh)
 
 
 @attrs.define(eq=False)

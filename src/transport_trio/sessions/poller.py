@@ -6,6 +6,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 import attrs
 import trio
@@ -18,7 +19,7 @@ from transport_trio.errors import (
     StorageUnavailable,
 )
 from transport_trio.models import EndReason, News, Session
-from transport_trio.ports import TransportConnector
+from transport_trio.ports import Seen, TransportConnector
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import (
     Cause,
@@ -54,12 +55,15 @@ class Poller:
     session: Callable[[], Session]
     ask: Callable[[Cause], Awaitable[Session]]
     _failures: int = 0
+    _told_failure: bool = False
     _refusals: int = 0
     _news: deque[News] = attrs.field(factory=deque)
     _overflows: Seldom = attrs.field(factory=Seldom)
     _told_of: trio.Event = attrs.field(factory=trio.Event)
     _called: trio.Event = attrs.field(factory=trio.Event)
     _looked_at: float = -math.inf
+    _answered_at: float = -math.inf  # the newest answer that was told
+    _answer_is_old: bool = False  # the latest look brought nothing newer
 
     def hear(self, news: News | None) -> None:
         """The provider has pushed this, or something of the room that is for us no more than a reason to look."""
@@ -105,25 +109,45 @@ class Poller:
         due = recheck_at(self.session().present, self.deps.settings.presence_confirm_s)
         if due is None or self._failures:
             return tick
-        return trio.current_time() + max((due - self.deps.clock.now()).total_seconds(), RECHECK_MIN_S)
+        now = trio.current_time()
+        settled = now + max((due - self.deps.clock.now()).total_seconds(), RECHECK_MIN_S)
+        if not self._answer_is_old:
+            return settled
+        # Rooms share it, and nobody asks for a newer one before it is an interval old.
+        newer = self._answered_at + self.deps.settings.presence_poll_s
+        return max(settled, newer) if newer > now else tick
 
     async def _look(self) -> None:
+        fresh = self._called.is_set()  # an answer from before the call would not know why
         self._called = trio.Event()
         self._looked_at = trio.current_time()
         session = self.session()
         try:
-            seen = await self.connector.presence(session.room.name)
+            seen = await self.connector.presence(session.room.name, fresh=fresh)
         except RoomNotFound:
             await self._room_missing()
             return
         except ConnectorError as exc:
             await self._failed(exc)
             return
-        if self._failures:
+        if self._told_failure:
             log.info("presence is known again", extra={"session_id": session.id, "failures": self._failures})
         self._failures = self._refusals = 0
+        self._told_failure = False
+        await self._hear_answer(seen)
+
+    async def _hear_answer(self, seen: Seen) -> None:
+        """One answer counts once, as of when it was given, however many looks it serves."""
+        self._answer_is_old = seen.answered_at <= self._answered_at
+        if self._answer_is_old:
+            self._count("unchanged")
+            return
         self._count("ok")
-        await self._tell(Observed(at=self.deps.clock.now(), seen=seen))
+        if await self._tell(Observed(at=self._time_of(seen), seen=seen.participants)) is not None:
+            self._answered_at = seen.answered_at
+
+    def _time_of(self, seen: Seen) -> datetime:
+        return self.deps.clock.now() - timedelta(seconds=trio.current_time() - seen.answered_at)
 
     async def _room_missing(self) -> None:
         self._count("room_missing")
@@ -142,7 +166,8 @@ class Poller:
     async def _failed(self, exc: ConnectorError) -> None:
         self._count(exc.code)
         self._failures += 1
-        if self._failures == 1:
+        if not self._told_failure and not exc.told:
+            self._told_failure = True
             log.warning("presence is unknown", extra={"session_id": self.session().id, "error": str(exc)})
         self._refusals = self._refusals + 1 if isinstance(exc, ProviderRejected) else 0
         if self._refusals >= REFUSALS_TOLD:

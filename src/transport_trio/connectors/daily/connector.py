@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -12,12 +11,12 @@ from typing import Any
 import attrs
 import trio
 
-from transport_trio.concurrency import Seldom
 from transport_trio.connectors.daily.answers import PROVIDER, Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
 from transport_trio.connectors.daily.door import DailyDoor
 from transport_trio.connectors.daily.exchange import open_exchange
 from transport_trio.connectors.daily.keeper import WebhookKeeper
+from transport_trio.connectors.daily.looking import Looking
 from transport_trio.connectors.daily.mapping import MANAGED_OPTIONS, room_body, token_body, token_claims
 from transport_trio.connectors.daily.operations import (
     CHECK,
@@ -27,23 +26,19 @@ from transport_trio.connectors.daily.operations import (
     DELETE_ROOM,
     FIND_ROOM,
     OPERATIONS,
-    PRESENCE,
     DailyLimits,
 )
 from transport_trio.connectors.daily.reading import (
-    People,
     parse_deleted,
     parse_domain_name,
-    parse_people,
     parse_room,
     parse_token,
 )
 from transport_trio.connectors.health import Health
-from transport_trio.errors import ProviderRejected, ProviderUnreachable, RoomExists, RoomNotFound, SettingsError
+from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound, SettingsError
 from transport_trio.metrics import Metrics
-from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
-
-log = logging.getLogger(__name__)
+from transport_trio.models import Check, Room, RoomPlan, TokenPlan
+from transport_trio.ports import Seen
 
 
 @attrs.define(eq=False)
@@ -55,10 +50,9 @@ class DailyConnector:
 
     _client: DailyClient
     _domain: str
+    _looking: Looking
     door: DailyDoor
     keeper: WebhookKeeper | None = None
-    # Odd presence data comes with every look into the room, until the people in it have left.
-    _oddities: Seldom = attrs.field(factory=Seldom)
 
     @property
     def name(self) -> str:
@@ -105,13 +99,12 @@ class DailyConnector:
     async def create_token(self, plan: TokenPlan) -> str:
         return await self._client.call(CREATE_TOKEN, lambda answer: parse_token(answer.json), body=token_body(plan))
 
-    async def presence(self, room_name: str) -> tuple[Participant, ...]:
-        people = await self._people(room_name, None)
-        if people.total > people.listed:
-            # Whoever is not listed would be taken to have left.
-            people = await self._all_people(room_name, people.total)
-        self._tell_oddities(room_name, people)
-        return people.participants
+    async def presence(self, room_name: str, *, fresh: bool = False) -> Seen:
+        return await self._looking.look(room_name, fresh=fresh)
+
+    async def visit_rooms(self) -> None:
+        """Find rooms that are gone where one question is asked for all of them. Until cancelled."""
+        await self._looking.visit()
 
     async def check(self) -> datetime | None:
         theirs, date = await self._client.call(CHECK, lambda answer: (parse_domain_name(answer.json), answer.date))
@@ -149,29 +142,6 @@ class DailyConnector:
             return False
         return True
 
-    async def _people(self, room_name: str, params: dict[str, str] | None) -> People:
-        return await self._client.call(
-            PRESENCE, lambda answer: parse_people(answer.json, answer.at), room=room_name, params=params
-        )
-
-    async def _all_people(self, room_name: str, total: int) -> People:
-        try:
-            return await self._people(room_name, {"limit": str(total)})
-        except ProviderRejected as exc:
-            if exc.status != HTTPStatus.BAD_REQUEST:
-                raise
-            # It is the limit that Daily refuses, not the room: better no news of it than half of the people.
-            raise ProviderUnreachable(PROVIDER, f"{PROVIDER} names only some of {total} people") from exc
-
-    def _tell_oddities(self, room_name: str, people: People) -> None:
-        missing = max(people.total - people.listed, 0)
-        if (not people.skipped and not missing) or not self._oddities.is_due():
-            return
-        log.warning(
-            "presence makes no sense",
-            extra={"provider": PROVIDER, "room_name": room_name, "skipped": people.skipped, "missing": missing},
-        )
-
 
 @asynccontextmanager
 async def open_daily(
@@ -184,12 +154,16 @@ async def open_daily(
     rate_limits: DailyLimits = DAILY_LIMITS,
     webhook_url: str | None = None,
     webhook_secret: bytes | None = None,
+    poll_s: float = 15.0,
+    shared_presence_rooms: int = 100,
 ) -> AsyncIterator[DailyConnector]:
     """A connector for one Daily domain; its connections close with the block. No request is made by opening it.
 
     Args:
         timeout_s: the longest wait for one answer; a call takes at most 2.5 times as long, retries and waits included.
         webhook_url: where Daily reaches us, or `self`; None: `keep_webhook` has nothing to do.
+        poll_s: between two looks of whoever watches a room.
+        shared_presence_rooms: from how many rooms on one question is asked for all of them.
         webhook_secret: what Daily signs with; None: one is made where we register the webhook.
 
     Raises:
@@ -207,4 +181,5 @@ async def open_daily(
         keeper = None
         if webhook_url is not None:
             keeper = WebhookKeeper(client=client, door=door, metrics=metrics, url=webhook_url, secret=webhook_secret)
-        yield DailyConnector(client, domain, door, keeper)
+        looking = Looking(client=client, metrics=metrics, interval_s=poll_s, many=shared_presence_rooms)
+        yield DailyConnector(client, domain, looking, door, keeper)

@@ -20,8 +20,6 @@ from transport_trio.errors import ProviderTimeout, ProviderUnreachable
 
 # Shorter than the keep-alive of common servers (5 s), so that we rarely write into a connection that is closing.
 KEEPALIVE_S = 4.0
-# Some 30,000 people in one room; anything longer is not Daily's.
-ANSWER_MAX_BYTES = 8 * 1024 * 1024
 SENDING = "send_request_headers.started"
 
 
@@ -95,11 +93,11 @@ async def _receive(op: Operation, response: httpx.Response) -> Answer:
     try:
         async for chunk in response.aiter_raw():
             content += chunk
-            if len(content) > ANSWER_MAX_BYTES:
+            if len(content) > op.answer_max_bytes:
                 # Not `break`: that would leave httpx's generators to the garbage collector. The next read fails.
                 await response.aclose()
     except httpx.RequestError as exc:
-        if len(content) > ANSWER_MAX_BYTES:
+        if len(content) > op.answer_max_bytes:
             raise broken(op, "it does not end") from exc
         raise
     headers = response.headers

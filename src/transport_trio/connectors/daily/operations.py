@@ -29,6 +29,7 @@ class Operation:
     Requests of one `purpose` follow each other and share connections.
 
     `repeatable`: a request that may already have taken effect can be sent again without harm.
+    `answer_max_bytes`: an answer that is longer is given up.
     `of_room`: a 404 says that there is no such room.
     """
 
@@ -39,6 +40,8 @@ class Operation:
     tier: str = "default"
     repeatable: bool = True
     of_room: bool = False
+    # Some 30,000 people in one room; anything longer is not Daily's.
+    answer_max_bytes: int = 8 * 1024 * 1024
 
 
 CHECK = Operation(name="check", method="GET", path="/")
@@ -58,6 +61,10 @@ DELETE_ROOM = Operation(
 # A token is a signed text that Daily does not keep: minting a second one leaves nothing behind.
 CREATE_TOKEN = Operation(name="create_token", method="POST", path="/meeting-tokens")
 PRESENCE = Operation(name="presence", method="GET", path="/rooms/{room}/presence", purpose="looking", of_room=True)
+# Some 240,000 people.
+DOMAIN_PRESENCE = Operation(
+    name="domain_presence", method="GET", path="/presence", purpose="looking", answer_max_bytes=64 * 1024 * 1024
+)
 
 LIST_WEBHOOKS = Operation(name="list_webhooks", method="GET", path="/webhooks", purpose="hearing")
 # Daily sends its test before it stores anything; a second one of the same address is refused or looked for.
@@ -66,6 +73,6 @@ UPDATE_WEBHOOK = Operation(name="update_webhook", method="POST", path="/webhooks
 DELETE_WEBHOOK = Operation(name="delete_webhook", method="DELETE", path="/webhooks/{item}", purpose="hearing")
 
 OPERATIONS = (
-    *(CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE),
+    *(CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE, DOMAIN_PRESENCE),
     *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
 )

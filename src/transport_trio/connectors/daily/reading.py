@@ -104,6 +104,27 @@ def parse_people(body: Any, now: datetime) -> People:
     entries = answer.get("data")
     if not isinstance(entries, list):
         raise BrokenAnswer("it holds no list of people")
+    people = parse_list(entries, now)
+    count = answer.get("total_count")
+    total = count if isinstance(count, int) and not isinstance(count, bool) else people.total
+    return attrs.evolve(people, total=total)
+
+
+def parse_rooms(body: Any) -> Mapping[str, Any]:
+    """The people of each room of the domain, not looked at yet. What is no list is of no room that can be known.
+
+    Raises:
+        BrokenAnswer: it is no object, or one that holds something, but people of no room. Believing that would end
+            everybody's visit.
+    """
+    rooms = _object(body)
+    if rooms and not any(isinstance(entries, list) for entries in rooms.values()):
+        raise BrokenAnswer("it holds no people of any room")
+    return rooms
+
+
+def parse_list(entries: list[Any], now: datetime) -> People:
+    """The people in a list that is held to be complete."""
     found: dict[str, Participant] = {}
     skipped = 0
     for entry in entries:
@@ -112,9 +133,8 @@ def parse_people(body: Any, now: datetime) -> People:
             skipped += 1
         else:
             found.setdefault(person.id, person)
-    count = answer.get("total_count")
-    total = count if isinstance(count, int) and not isinstance(count, bool) else len(entries)
-    return People(participants=tuple(found.values()), skipped=skipped, listed=len(entries), total=total)
+    listed = len(entries)
+    return People(participants=tuple(found.values()), skipped=skipped, listed=listed, total=listed)
 
 
 def error_of(body: Any, secret: str) -> tuple[str, str]:
