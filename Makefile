@@ -51,7 +51,7 @@ check-metrics: $(RUN_STAMP) ## Start a service and have promtool judge its metri
 .PHONY: bench
 bench: $(PEERS_STAMP) ## Measure all beside other servers, 30 minutes (gcc, npm): tables, JSON, plots; ARGS=--record keeps
 	@mkdir -p benchmarks/results
-	@for name in fan_out tls connect_listeners latency joins rest resume live_sessions create_sessions relay_backlog; do \
+	@for name in fan_out tls connect_listeners latency joins rest resume live_sessions presence create_sessions relay_backlog; do \
 		echo "== $$name" && $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json \
 			--plot benchmarks/results/$$name.png $(ARGS) || exit 1; done
 

@@ -31,7 +31,19 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 # Of what a run was asked for, these say nothing about its figures.
 OUTPUTS = {"json", "plot", "record"}
 # The columns that say what was done; all others say how it went.
-DONE = ("server", "request", "webhook", "lag s", "TLS", "listeners", "sessions", "callers", "connections", "bus")
+DONE = (
+    "server",
+    "request",
+    "rooms",
+    "webhook",
+    "lag s",
+    "TLS",
+    "listeners",
+    "sessions",
+    "callers",
+    "connections",
+    "bus",
+)
 START_S = 20.0
 STOP_S = 30.0
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -66,24 +78,43 @@ def arguments(description: str) -> argparse.ArgumentParser:
 @contextmanager
 def running_service(**settings: str) -> Iterator[Target]:
     """Start sandbox and service on free ports with a fresh data directory; stop both at the end. Each has its core."""
+    with running_sandbox() as sandbox, sandbox.service(**settings) as target:
+        yield target
+
+
+@attrs.frozen
+class Sandbox:
+    """A running sandbox, and the folder of the service beside it: the next one goes on with what is in it."""
+
+    address: str
+    pid: int
+    folder: str
+    environ: dict[str, str] = attrs.field(repr=False)
+
+    @contextmanager
+    def service(self, **settings: str) -> Iterator[Target]:
+        environ = {
+            **self.environ,
+            "PORT": "0",
+            "DATA_DIR": f"{self.folder}/data",
+            "DAILY_API_URL": f"{self.address}/v1",
+            "LOG_LEVEL": "warning",
+            "API_KEYS": "",  # the load brings none, whatever the shell has set
+            # What is measured is the service, not the wait for a provider's rate limit.
+            "DAILY_RATE_LIMITS": "false",
+            **settings,
+        }
+        with _child(["serve"], SERVER_CORE, environ, self.folder) as service:
+            yield Target(service.address, service.pid, self.address, self.pid)
+
+
+@contextmanager
+def running_sandbox() -> Iterator[Sandbox]:
     with tempfile.TemporaryDirectory(prefix="transport-trio-bench-") as folder:
-        common = {**os.environ, "DAILY_API_KEY": "sandbox", "DAILY_DOMAIN": "sandbox", "LOG_FORMAT": "json"}
-        with _child(
-            ["sandbox", "--port", "0", "--no-rate-limits", "--no-people"], LOAD_CORE, common, folder
-        ) as sandbox:
-            environ = {
-                **common,
-                "PORT": "0",
-                "DATA_DIR": f"{folder}/data",
-                "DAILY_API_URL": f"{sandbox.address}/v1",
-                "LOG_LEVEL": "warning",
-                "API_KEYS": "",  # the load brings none, whatever the shell has set
-                # What is measured is the service, not the wait for a provider's rate limit.
-                "DAILY_RATE_LIMITS": "false",
-                **settings,
-            }
-            with _child(["serve"], SERVER_CORE, environ, folder) as service:
-                yield Target(service.address, service.pid, sandbox.address, sandbox.pid)
+        environ = {**os.environ, "DAILY_API_KEY": "sandbox", "DAILY_DOMAIN": "sandbox", "LOG_FORMAT": "json"}
+        command = ["sandbox", "--port", "0", "--no-rate-limits", "--no-people"]
+        with _child(command, LOAD_CORE, environ, folder) as sandbox:
+            yield Sandbox(sandbox.address, sandbox.pid, folder, environ)
 
 
 def room_for(listeners: int) -> dict[str, str]:

@@ -181,8 +181,8 @@ class Settings:
     daily_shared_presence_rooms: int = _setting(
         100,
         "From how many live rooms on one question to Daily tells of all of them, instead of one for each. Fewer where"
-        " half of Daily's rate limit would not do for them; answers are up to PRESENCE_POLL_S older then.",
-        _number(1, 1000000, integer=True),
+        " half of Daily's rate limit would not do for them; answers are up to PRESENCE_POLL_S older then. 0: never.",
+        _number(0, 1000000, integer=True),
     )
     daily_webhook_url: str | None = _setting(
         None,

@@ -97,6 +97,15 @@ def test_live_sessions(tmp_path: Path) -> None:
     assert all(row["CPU ms per session and look"] > 0 for row in rows)
 
 
+def test_presence(tmp_path: Path) -> None:
+    (together, alone) = run(tmp_path, "presence", "--sessions", "150", "--seconds", "16")
+    assert (together["rooms"], alone["rooms"]) == ("together", "one by one")
+    assert 0 < together["most in 5 s"] < alone["most in 5 s"] <= 100
+    assert together["requests per second"] < alone["requests per second"]
+    assert together["failed looks"] == alone["failed looks"] == 0
+    assert all(row["oldest s"] > 0 and row["CPU ms per session and look"] > 0 for row in (together, alone))
+
+
 def test_create_sessions(tmp_path: Path) -> None:
     rows = run(tmp_path, "create_sessions", "--sessions", "20", "--callers", "1", "4")
     assert [row["sessions"] for row in rows] == [20, 20]

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 from connectors_helpers import daily_at, room_plan
 from daily_calls import TEST_S, Scripted
 from scripted_http import answer
@@ -114,37 +113,6 @@ async def test_a_fresh_look_for_which_there_is_no_room_in_the_budget_is_answered
             assert names(await daily.presence("two", fresh=True)) == []
 
 
-async def test_who_asks_for_all_may_be_cancelled(daily_sandbox: SandboxHandle, open_shared: Open) -> None:
-    """A session that ends must not take the answer of the others with it."""
-    found: list[Seen] = []
-
-    async def look() -> None:
-        found.append(await daily.presence("two"))
-
-    async def cancellable_look(*, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
-        with trio.CancelScope() as scope:
-            task_status.started(scope)
-            await look()
-
-    async def asked_for_all() -> bool:
-        return "all_presence" in await asked(daily_sandbox)
-
-    with trio.fail_after(TEST_S):
-        async with open_shared() as daily:
-            await make_rooms(daily, daily_sandbox, *ROOMS)
-            await daily.presence("one")
-            await on_thread(daily_sandbox.add_fault, "delay", operation="all_presence", delay_s=30, count=1)
-            async with trio.open_nursery() as others:
-                first = await others.start(cancellable_look)
-                while not await asked_for_all():  # noqa: ASYNC110 -- nobody tells
-                    await trio.sleep(0.01)
-                for _ in range(3):
-                    others.start_soon(look)
-                await trio.testing.wait_all_tasks_blocked()
-                first.cancel()
-            assert len(found) == 3
-
-
 async def test_one_failure_is_everybodys_and_logged_once(
     scripted: Scripted, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -239,3 +207,15 @@ async def test_a_large_answer_is_read(scripted: Scripted) -> None:
     with trio.fail_after(TEST_S):
         await daily.presence("one")
         assert names(await daily.presence("two")) == ["Ada"]
+
+
+async def test_rooms_can_be_asked_for_one_by_one_however_many_they_are(
+    daily_sandbox: SandboxHandle, open_shared: Open
+) -> None:
+    limits = DailyLimits(default=Limit(count=90, period_s=5.0), slow=Limit(count=45, period_s=30.0))
+    with trio.fail_after(TEST_S):
+        async with open_shared(shared_presence_rooms=0, poll_s=0.1, rate_limits=limits) as daily:
+            await make_rooms(daily, daily_sandbox, *ROOMS)
+            for name in ROOMS:
+                await daily.presence(name)
+            assert await asked(daily_sandbox) == {"room_presence": 3}

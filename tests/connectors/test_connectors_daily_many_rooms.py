@@ -142,3 +142,27 @@ async def test_with_many_rooms_it_takes_longer_and_stays_within_the_limit(
     assert set(watched.gone_at) == watched.domain.gone
     assert watched.domain.most_within(PRESENCE, 5) <= 100
     assert watched.domain.most_within(DOMAIN_PRESENCE, INTERVAL_S) == 1
+
+
+async def test_who_asks_for_all_may_be_cancelled(autojump_clock: MockClock, watched: Watched) -> None:
+    """A session that ends must not take the answer of the others with it."""
+    rooms = names(120)
+    for name in rooms[:99]:
+        await watched.looking.look(name, fresh=False)
+    found: list[str] = []
+
+    async def look(name: str) -> None:
+        await watched.looking.look(name, fresh=False)
+        found.append(name)
+
+    async def late_look(name: str) -> None:
+        await trio.sleep(0.01)
+        await look(name)
+
+    async with trio.open_nursery() as others:
+        with trio.move_on_after(0.05):  # half of the time that the answer takes
+            for name in rooms[100:]:
+                others.start_soon(late_look, name)
+            await look(rooms[99])
+    assert sorted(found) == sorted(rooms[100:])
+    assert len(watched.domain.asked_at[DOMAIN_PRESENCE.name]) == 2

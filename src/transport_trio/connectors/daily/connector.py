@@ -163,7 +163,7 @@ async def open_daily(
         timeout_s: the longest wait for one answer; a call takes at most 2.5 times as long, retries and waits included.
         webhook_url: where Daily reaches us, or `self`; None: `keep_webhook` has nothing to do.
         poll_s: between two looks of whoever watches a room.
-        shared_presence_rooms: from how many rooms on one question is asked for all of them.
+        shared_presence_rooms: from how many rooms on one question is asked for all of them; 0: never.
         webhook_secret: what Daily signs with; None: one is made where we register the webhook.
 
     Raises:

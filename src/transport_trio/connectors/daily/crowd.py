@@ -16,7 +16,7 @@ class Crowd:
     """Counts the rooms asked for within the last interval. `many` of them are many until they are clearly fewer."""
 
     interval_s: float
-    many: int
+    many: float
     _asked: dict[str, float] = attrs.field(factory=dict)  # the one asked for longest ago is first
     _is_many: bool = False
 

@@ -7,6 +7,7 @@ it has not named for long are therefore looked into one by one, in turn, by what
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 
 import attrs
@@ -52,7 +53,7 @@ class Looking:
 
     Args:
         interval_s: between two looks of a poller.
-        many: rooms, from which on one question is asked for all.
+        many: rooms, from which on one question is asked for all; 0: never.
     """
 
     client: DailyClient
@@ -67,7 +68,8 @@ class Looking:
 
     def __attrs_post_init__(self) -> None:
         affordable = max(int(self._share_per_s * self.interval_s), 1)
-        self._crowd = Crowd(interval_s=self.interval_s, many=min(self.many, affordable))
+        many = min(self.many, affordable) if self.many else math.inf
+        self._crowd = Crowd(interval_s=self.interval_s, many=many)
         self._domain = DomainLook(client=self.client, interval_s=self.interval_s)
 
     async def look(self, room_name: str, *, fresh: bool) -> Seen:
