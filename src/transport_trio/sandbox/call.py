@@ -5,12 +5,18 @@ Nothing here waits: who was removed at which second follows from the time at whi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
 
 from transport_trio.sandbox.timeform import iso
+
+MESSAGES_KEPT = 1000  # of a call, for whoever wants to see what arrived
+
+EVERYTHING = {"hasPresence": True, "canSend": True, "canReceive": {"base": True}, "canAdmin": False}
+OWNERS = {**EVERYTHING, "canAdmin": True}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -37,6 +43,26 @@ class Participant:
     def goes_by(self, name: str) -> bool:
         return name in {self.id, self.user_id}
 
+    @property
+    def all_permissions(self) -> dict[str, Any]:
+        return {**(OWNERS if self.is_owner else EVERYTHING), **self.permissions}
+
+    def permit(self, changes: Mapping[str, Any]) -> None:
+        """Replace each of the permissions given."""
+        self.permissions = {**self.permissions, **changes}
+        if "hasPresence" in changes:
+            self.hidden = changes["hasPresence"] is False and not self.is_owner
+
+
+@attrs.frozen(kw_only=True)
+class AppMessage:
+    """What was sent to people in a call, and who was there to get it."""
+
+    data: Mapping[str, Any]
+    recipient: str
+    received_by: tuple[str, ...]
+    sent_at: float
+
 
 @attrs.frozen(kw_only=True)
 class Happening:
@@ -60,6 +86,7 @@ class Call:
     """
 
     tell: Callable[[Happening], None] = _nobody_listens
+    messages: deque[AppMessage] = attrs.field(factory=lambda: deque(maxlen=MESSAGES_KEPT))
     _began_at: float = 0.0
     _entries: list[Participant] = attrs.field(factory=list)
     _banned: set[str] = attrs.field(factory=set)
@@ -67,6 +94,10 @@ class Call:
     def present(self, now: float) -> list[Participant]:
         self._settle(now)
         return [entry for entry in self._entries if entry.left_at is None]
+
+    def is_hosted(self, now: float, lag_s: float) -> bool:
+        """Whether Daily knows of the call: it does some time after the first join."""
+        return bool(self.present(now)) and now >= self._began_at + lag_s
 
     def meeting_id(self, now: float) -> str | None:
         """The meeting under way; None when nobody is in."""

@@ -18,7 +18,7 @@ REALISTIC_GHOST_S = 20.0  # an old entry was seen beside the new one for about t
 CHANGEABLE = frozenset(
     {
         *("rate_limits", "retry_after_s", "presence_lag_s", "ghost_s", "people", "refuse_unknown_rooms"),
-        *("collect_after_s", "webhook_ms"),
+        *("collect_after_s", "webhook_ms", "call_lag_s"),
     }
 )
 
@@ -52,6 +52,7 @@ class SandboxConfig:
     retry_after_s: float | None = attrs.field(default=None, validator=optional(ge(0)))
     presence_lag_s: float = _seconds(0.0, "How late joins and leaves show in presence.")
     ghost_s: float = _seconds(0.0, "How long the old entry of somebody who rejoined stays in presence.")
+    call_lag_s: float = _seconds(0.0, "How long after the first join in-call operations still find no call.")
     collect_after_s: float = _seconds(600.0, "How long after its `exp` a room and the meeting in it live on.")
     refuse_unknown_rooms: bool = _switch(False, "Refuse meeting tokens for rooms that do not exist.")
     webhook_ms: bool = _switch(True, "Webhooks are signed with a time in milliseconds; false: in seconds.")

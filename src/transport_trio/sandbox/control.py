@@ -19,6 +19,7 @@ from transport_trio.sandbox.outage import MAX_OUTAGE_S, Outage
 from transport_trio.sandbox.properties import TOKEN, is_number
 from transport_trio.sandbox.refusals import ApiError, room_not_found
 from transport_trio.sandbox.rooms import Room, room_object
+from transport_trio.sandbox.timeform import iso
 
 PREFIX = "/sandbox"
 MAX_ADVANCE_S = 10 * 365 * 86400.0
@@ -47,6 +48,7 @@ def control_routes(sandbox: Sandbox, outage: Outage) -> list[Route]:
         ("POST", participants, control.join),
         ("DELETE", participants, control.leave_all),
         ("DELETE", f"{participants}/<who>", control.leave),
+        ("GET", "/rooms/<name>/messages", control.messages),
     )
     return [(method, f"{PREFIX}{path}", partial(_serve, call)) for method, path, call in calls]
 
@@ -135,6 +137,21 @@ class Control:
         now = self._sandbox.settle()
         return {"participants": [_described(one, name, now) for one in self._room(name).call.present(now)]}
 
+    def messages(self, _body: Body, name: str) -> Any:
+        """The app messages sent to the room's people, oldest first."""
+        sent = self._room(name).call.messages
+        return {
+            "messages": [
+                {
+                    "data": one.data,
+                    "recipient": one.recipient,
+                    "receivedBy": list(one.received_by),
+                    "sentAt": iso(one.sent_at),
+                }
+                for one in sent
+            ]
+        }
+
     def join(self, body: Body, name: str) -> Any:
         _only(body, *JOIN_KEYS)
         now = self._sandbox.settle()
@@ -191,6 +208,7 @@ def _described(participant: Participant, room_name: str, now: float) -> dict[str
         "owner": participant.is_owner,
         "hidden": participant.hidden,
         "ejectAt": participant.eject_at,
+        "permissions": participant.all_permissions,
     }
 
 

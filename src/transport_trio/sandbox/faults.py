@@ -41,7 +41,7 @@ OPERATIONS = PRESENCE_OPERATIONS | {
     *("batch_create_rooms", "batch_delete_rooms"),
     *("create_meeting_token", "get_meeting_token"),
     *("list_webhooks", "create_webhook", "get_webhook", "update_webhook", "delete_webhook", DELIVERY),
-    *("eject", "not_simulated"),
+    *("eject", "send_app_message", "update_permissions", "not_simulated"),
 }
 MAX_FAULTS = 100
 MAX_COUNT = 1_000_000

@@ -76,6 +76,11 @@ class SandboxHandle:
         participants: list[Json] = self._call("GET", _participants(room))["participants"]
         return participants
 
+    def messages(self, room: str) -> list[Json]:
+        """The app messages sent to the room's people, oldest first: `data`, `recipient`, `receivedBy`, `sentAt`."""
+        messages: list[Json] = self._call("GET", f"/rooms/{quote(room, safe='')}/messages")["messages"]
+        return messages
+
     def rooms(self) -> list[Json]:
         """All rooms with their `participants`; those too that have expired and wait to be collected."""
         rooms: list[Json] = self._call("GET", "/rooms")["rooms"]

@@ -23,8 +23,6 @@ EVENT_TYPES = frozenset(
         *("calltransfer.triggered", "calltransfer.initiated", "calltransfer.answered", "calltransfer.completed"),
     }
 )
-EVERYTHING = {"hasPresence": True, "canSend": True, "canReceive": {"base": True}, "canAdmin": False}
-OWNERS = {**EVERYTHING, "canAdmin": True}
 
 
 def event_of(happening: Happening, room_name: str, now: float) -> dict[str, Any]:
@@ -56,7 +54,7 @@ def _participant(who: Participant, room_name: str) -> dict[str, Any]:
         "joined_at": who.joined_at,
         "will_eject_at": who.eject_at,
         "owner": who.is_owner,
-        "permissions": {**(OWNERS if who.is_owner else EVERYTHING), **who.permissions},
+        "permissions": who.all_permissions,
     }
 
 

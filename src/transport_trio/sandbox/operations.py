@@ -114,7 +114,7 @@ def eject(sandbox: Sandbox, request: ApiRequest) -> Any:
     if not ids and not user_ids:
         raise invalid("ids or user_ids is required")
     present = room.call.present(request.now)
-    if not present:
+    if not room.call.is_hosted(request.now, sandbox.config.call_lag_s):
         raise ApiError(404, "not-found", f"room {room.name} does not seem to be hosting a call currently")
     ejected = [one for one in present if one.id in ids or one.user_id in user_ids]
     room.call.put_out(ejected, request.now)

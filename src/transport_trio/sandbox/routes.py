@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport_trio.sandbox import hooks, operations
+from transport_trio.sandbox import hooks, incall, operations
 
 OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("GET", "/", operations.get_domain),
@@ -17,6 +17,8 @@ OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("GET", "/rooms/<name>/presence", operations.room_presence),
     ("GET", "/presence", operations.all_presence),
     ("POST", "/rooms/<name>/eject", operations.eject),
+    ("POST", "/rooms/<name>/send-app-message", incall.send_app_message),
+    ("POST", "/rooms/<name>/update-permissions", incall.update_permissions),
     ("POST", "/meeting-tokens", operations.create_meeting_token),
     ("GET", "/meeting-tokens/<token>", operations.get_meeting_token),
     ("GET", "/webhooks", hooks.list_webhooks),
@@ -28,7 +30,7 @@ OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
 
 # What Daily has besides; a 404 would look as if it had not.
 NOT_SIMULATED: tuple[tuple[str, str], ...] = (
-    *(("POST", f"/rooms/<name>/{action}") for action in ("send-app-message", "set-session-data", "update-permissions")),
+    ("POST", "/rooms/<name>/set-session-data"),
     ("GET", "/rooms/<name>/get-session-data"),
     *(
         ("POST", f"/rooms/<name>/{group}/{action}")
