@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -18,11 +18,21 @@ import attrs
 import trio
 
 from transport_trio.connectors.health import Health
-from transport_trio.errors import ConnectorError, ProviderRejected, RoomExists, RoomNotFound, UnknownProvider
-from transport_trio.models import Check, Participant, Room, RoomPlan, TokenPlan
+from transport_trio.errors import (
+    ConnectorError,
+    NobodyInCall,
+    ProviderRejected,
+    RoomExists,
+    RoomNotFound,
+    UnknownProvider,
+)
+from transport_trio.models import Check, Participant, PermissionsChange, Room, RoomConfig, RoomPlan, TokenPlan
 from transport_trio.ports import Seen, TransportConnector
 
-OPERATIONS = ("create_room", "find_room", "delete_room", "create_token", "presence", "check")
+OPERATIONS = (
+    *("create_room", "find_room", "delete_room", "create_token", "presence", "check"),
+    *("eject", "update_permissions", "send_message"),
+)
 T = TypeVar("T")
 
 EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -54,7 +64,9 @@ class Failure:
 class FakeConnector:
     """Rooms, people, failures and delays as a test says.
 
-    `calls` lists (operation, room name) in the order of their arrival, `tokens` the plans of minted tokens.
+    `calls` lists (operation, room name) in the order of their arrival, `tokens` the plans of minted tokens, `messages`
+    what people were sent (room name, recipient, data), `banned` who cannot come back, `permitted` the latest change of
+    somebody's permissions.
     """
 
     def __init__(self, name: str = "daily", now: Callable[[], datetime] = trio_time) -> None:
@@ -71,6 +83,9 @@ class FakeConnector:
         self.fresh_looks = 0
         self.calls: list[tuple[str, str]] = []
         self.tokens: list[TokenPlan] = []
+        self.messages: list[tuple[str, str, dict[str, Any]]] = []
+        self.banned: set[tuple[str, str]] = set()
+        self.permitted: dict[tuple[str, str], PermissionsChange] = {}
 
     # --- the script ---
 
@@ -189,6 +204,37 @@ class FakeConnector:
         people = self._pretended.get(room_name, tuple(self._rooms[room_name].people.values()))
         return Seen(participants=people, answered_at=trio.current_time())
 
+    async def eject(
+        self, room_name: str, *, participant_ids: Sequence[str], user_ids: Sequence[str], ban: bool
+    ) -> tuple[str, ...]:
+        def put_out() -> tuple[str, ...]:
+            people = self._call_in(room_name)
+            gone = [one for one in people.values() if one.id in participant_ids or one.user_id in user_ids]
+            for one in gone:
+                del people[one.id]
+            if ban:
+                self.banned |= {(room_name, one.user_id) for one in gone if one.user_id}
+            return tuple(one.id for one in gone)
+
+        return await self._call("eject", room_name, put_out)
+
+    async def update_permissions(
+        self, room_name: str, participant_id: str, change: PermissionsChange, config: RoomConfig
+    ) -> None:
+        def permit() -> None:
+            for id_ in self._call_in(room_name):
+                if participant_id in {"*", id_}:
+                    self.permitted[room_name, id_] = change
+
+        await self._call("update_permissions", room_name, permit)
+
+    async def send_message(self, room_name: str, recipient: str, data: dict[str, Any]) -> None:
+        def send() -> None:
+            self._call_in(room_name)
+            self.messages.append((room_name, recipient, data))
+
+        await self._call("send_message", room_name, send)
+
     async def check(self) -> datetime | None:
         return await self._call("check", "", self._now)
 
@@ -209,6 +255,14 @@ class FakeConnector:
             raise failure.error
         self._health.well()
         return result
+
+    def _call_in(self, room_name: str) -> dict[str, Participant]:
+        if room_name not in self.rooms:
+            raise RoomNotFound(self._name, room_name)
+        people = self._rooms[room_name].people
+        if not people:
+            raise NobodyInCall(self._name, room_name)
+        return people
 
     def _create(self, plan: RoomPlan) -> Room:
         if plan.name in self.rooms:

@@ -205,6 +205,19 @@ class RoomNotFound(ConnectorError):
         self.room_name = room_name
 
 
+class NobodyInCall(ConnectorError):
+    """The room is there, and the provider knows of nobody in it; somebody may have come some seconds ago."""
+
+    code = "nobody_in_call"
+
+    def __init__(self, provider: str, room_name: str) -> None:
+        super().__init__(
+            provider,
+            f"nobody is in the room {room_name!r} as far as {provider} knows, which takes it some seconds to notice",
+        )
+        self.room_name = room_name
+
+
 # --- bus -----------------------------------------------------------------------------------------------------
 
 

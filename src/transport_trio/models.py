@@ -67,6 +67,21 @@ class Permissions:
 
 
 @attrs.frozen(kw_only=True)
+class PermissionsChange:
+    """What somebody in a call may do from now on; None: as before. What they may send is decided as a whole."""
+
+    can_admin: bool | None = None
+    sending: Permissions | None = None  # its `can_admin` does not count
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Those that are decided, by name."""
+        given = attrs.asdict(self.sending) if self.sending is not None else {}
+        given.pop("can_admin", None)
+        return given if self.can_admin is None else {"can_admin": self.can_admin, **given}
+
+
+@attrs.frozen(kw_only=True)
 class ParticipantConfig:
     name: str | None = None
     user_id: str | None = None

@@ -17,8 +17,10 @@ from transport_trio.models import (
     Check,
     IdempotencyRecord,
     Participant,
+    PermissionsChange,
     Push,
     Room,
+    RoomConfig,
     RoomDebt,
     RoomIntent,
     RoomPlan,
@@ -85,6 +87,36 @@ class TransportConnector(Protocol):
 
         Raises:
             RoomNotFound: there is no such room, or (for a moment) the provider forgot it.
+        """
+
+    async def eject(
+        self, room_name: str, *, participant_ids: Sequence[str], user_ids: Sequence[str], ban: bool
+    ) -> tuple[str, ...]:
+        """Put people out of the call; the ids of those who were. With `ban` they cannot come back by their user id.
+
+        Never repeated by itself: who is gone already would not be named again.
+
+        Raises:
+            RoomNotFound: there is no such room.
+            NobodyInCall: there is, and nobody is known to be in it.
+        """
+
+    async def update_permissions(
+        self, room_name: str, participant_id: str, change: PermissionsChange, config: RoomConfig
+    ) -> None:
+        """Change what somebody in the call may do, or with `*` everybody. An id that nobody has is no error.
+
+        Raises:
+            RoomNotFound, NobodyInCall: as for `eject`.
+        """
+
+    async def send_message(self, room_name: str, recipient: str, data: dict[str, Any]) -> None:
+        """Send something to somebody's client in the call, or with `*` to everybody's; nobody stores it.
+
+        Never repeated by itself: it could arrive twice.
+
+        Raises:
+            RoomNotFound, NobodyInCall: as for `eject`.
         """
 
     async def check(self) -> datetime | None:

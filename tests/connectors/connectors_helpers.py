@@ -50,6 +50,8 @@ class Provider(Protocol):
     def now(self) -> datetime: ...
     async def join(self, room: str, name: str | None = None, user_id: str | None = None) -> str: ...
     async def leave(self, room: str, who: str) -> None: ...
+    async def messages(self, room: str) -> list[tuple[str, dict[str, Any]]]: ...  # recipient and data
+    async def may_send(self, room: str, who: str) -> bool | list[str]: ...
     async def advance(self, by_s: float) -> None: ...
     async def lose_answer(self, operation: str) -> None: ...
     async def throttle(self, operation: str, retry_after_s: float) -> None: ...
@@ -72,6 +74,13 @@ class FakeProvider:
     async def leave(self, room: str, who: str) -> None:
         self.fake.leave(room, who)
 
+    async def messages(self, room: str) -> list[tuple[str, dict[str, Any]]]:
+        return [(recipient, data) for where, recipient, data in self.fake.messages if where == room]
+
+    async def may_send(self, room: str, who: str) -> bool | list[str]:
+        change = self.fake.permitted[room, who]
+        return True if change.sending is None else change.sending.can_send_video
+
     async def advance(self, by_s: float) -> None:
         self._ahead_s += by_s
 
@@ -93,6 +102,7 @@ SANDBOX_OPERATIONS = {
     "find_room": "get_room",
     "create_token": "create_meeting_token",
     "presence": "room_presence",
+    "send_message": "send_app_message",
     "check": "get_domain",
 }
 
@@ -113,6 +123,16 @@ class SandboxProvider:
 
     async def leave(self, room: str, who: str) -> None:
         await self._do(partial(self.sandbox.leave, room, who))
+
+    async def messages(self, room: str) -> list[tuple[str, dict[str, Any]]]:
+        sent = await self._do(partial(self.sandbox.messages, room))
+        return [(one["recipient"], one["data"]) for one in sent]
+
+    async def may_send(self, room: str, who: str) -> bool | list[str]:
+        people = await self._do(partial(self.sandbox.participants, room))
+        [may] = [one["permissions"]["canSend"] for one in people if one["id"] == who]
+        told: bool | list[str] = may
+        return told
 
     async def advance(self, by_s: float) -> None:
         await self._do(partial(self.sandbox.advance, by_s))

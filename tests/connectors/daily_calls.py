@@ -13,6 +13,7 @@ from scripted_http import Play, ScriptedServer, answer, play
 
 from transport_trio.connectors import DailyConnector
 from transport_trio.metrics import Metrics
+from transport_trio.models import PermissionsChange
 
 TEST_S = 20.0
 SHORT_S = 0.3  # for tests in which somebody must time out
@@ -31,6 +32,15 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "delete_room": (lambda daily: daily.delete_room("lobby"), {"deleted": True, "name": "lobby"}),
     "create_token": (lambda daily: daily.create_token(TOKEN), {"token": "eyJ"}),
     "presence": (lambda daily: daily.presence("lobby"), EMPTY),
+    "eject": (
+        lambda daily: daily.eject("lobby", participant_ids=["p1"], user_ids=[], ban=False),
+        {"ejectedIds": ["p1"]},
+    ),
+    "update_permissions": (
+        lambda daily: daily.update_permissions("lobby", "*", PermissionsChange(can_admin=True), PLAN.config),
+        {"status": "sent"},
+    ),
+    "send_message": (lambda daily: daily.send_message("lobby", "*", {"say": "hi"}), {"sent": "true"}),
     "check": (lambda daily: daily.check(), {"domain_name": "mine"}),
 }
 EVERY_CALL = pytest.mark.parametrize("name", list(CALLS))

@@ -32,6 +32,9 @@ async def test_requests_look_as_daily_wants_them(scripted: Scripted, name: str) 
             "delete_room": "DELETE /v1/rooms/lobby",
             "create_token": "POST /v1/meeting-tokens",
             "presence": "GET /v1/rooms/lobby/presence",
+            "eject": "POST /v1/rooms/lobby/eject",
+            "update_permissions": "POST /v1/rooms/lobby/update-permissions",
+            "send_message": "POST /v1/rooms/lobby/send-app-message",
             "check": "GET /v1/",
         }[name]
     )

@@ -68,7 +68,7 @@ async def test_a_refused_key_is_a_rejection_that_operators_see(scripted: Scripte
     assert daily.health().status is CheckStatus.OK
 
 
-@pytest.mark.parametrize("name", ["find_room", "delete_room", "presence", "create_token", "check"])
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "create_room"])
 async def test_a_wrong_base_url_is_not_a_missing_room(scripted: Scripted, name: str) -> None:
     call, _ = CALLS[name]
     daily, _ = await scripted(answer(404, {"error": "not-found", "info": "api endpoint does not exist"}))

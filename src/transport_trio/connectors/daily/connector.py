@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import trio
 
+from transport_trio.connectors.daily import incall
 from transport_trio.connectors.daily.answers import PROVIDER, Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
 from transport_trio.connectors.daily.door import DailyDoor
@@ -37,7 +38,7 @@ from transport_trio.connectors.daily.reading import (
 from transport_trio.connectors.health import Health
 from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound, SettingsError
 from transport_trio.metrics import Metrics
-from transport_trio.models import Check, Room, RoomPlan, TokenPlan
+from transport_trio.models import Check, PermissionsChange, Room, RoomConfig, RoomPlan, TokenPlan
 from transport_trio.ports import Seen
 
 
@@ -45,7 +46,8 @@ from transport_trio.ports import Seen
 class DailyConnector:
     """Implements `ports.TransportConnector`. Each request is bounded by 2.5 timeouts.
 
-    `create_room` looks the name up when it is refused, and `presence` asks twice when Daily has shortened its answer.
+    `create_room` looks the name up when it is refused, what concerns the people of a call when Daily finds none, and
+    `presence` asks twice when Daily has shortened its answer.
     """
 
     _client: DailyClient
@@ -74,7 +76,7 @@ class DailyConnector:
             return await self._client.call(CREATE_ROOM, read, body=room_body(plan))
         except ProviderRejected as exc:
             # Daily has one error for a taken name and for a bad property; only its free text tells them apart.
-            if exc.status == HTTPStatus.BAD_REQUEST and await self._exists(plan.name):
+            if exc.status == HTTPStatus.BAD_REQUEST and await incall.room_exists(self._client, plan.name):
                 raise RoomExists(plan.name) from exc
             raise
 
@@ -105,6 +107,19 @@ class DailyConnector:
     async def visit_rooms(self) -> None:
         """Find rooms that are gone where one question is asked for all of them. Until cancelled."""
         await self._looking.visit()
+
+    async def eject(
+        self, room_name: str, *, participant_ids: Sequence[str], user_ids: Sequence[str], ban: bool
+    ) -> tuple[str, ...]:
+        return await incall.eject(self._client, room_name, participant_ids, user_ids, ban=ban)
+
+    async def update_permissions(
+        self, room_name: str, participant_id: str, change: PermissionsChange, config: RoomConfig
+    ) -> None:
+        await incall.update_permissions(self._client, room_name, participant_id, change, config)
+
+    async def send_message(self, room_name: str, recipient: str, data: dict[str, Any]) -> None:
+        await incall.send_message(self._client, room_name, recipient, data)
 
     async def check(self) -> datetime | None:
         theirs, date = await self._client.call(CHECK, lambda answer: (parse_domain_name(answer.json), answer.date))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transport_trio.models import Permissions, Privacy, RoomPlan, TokenPlan
+from transport_trio.models import Permissions, PermissionsChange, Privacy, RoomConfig, RoomPlan, TokenPlan
 
 # What callers may not put into `options.daily`: we set these ourselves, or they are no room properties at all.
 MANAGED_OPTIONS = frozenset(
@@ -76,7 +76,7 @@ def token_body(plan: TokenPlan) -> dict[str, Any]:
     permissions: dict[str, Any] = {"canSend": _can_send(person.permissions)}
     if person.permissions.can_admin:
         permissions["canAdmin"] = True
-    elif (config.enable_transcription or config.auto_start_transcription) and not person.is_owner:
+    elif _is_transcribed(config) and not person.is_owner:
         # Only owners and admins can start it, and a session often has no owner: see the ADR.
         permissions["canAdmin"] = [TRANSCRIPTION]
     properties["permissions"] = permissions
@@ -93,6 +93,21 @@ def token_claims(body: dict[str, Any]) -> dict[str, Any]:
     if admin is not None:
         claims["p"]["ca"] = admin if isinstance(admin, bool) else "t"
     return claims
+
+
+def permissions_body(change: PermissionsChange, config: RoomConfig) -> dict[str, Any]:
+    """What `update-permissions` takes for one person. Daily replaces each that is named, `canSend` as a whole."""
+    body: dict[str, Any] = {}
+    if change.sending is not None:
+        body["canSend"] = _can_send(change.sending)
+    if change.can_admin is not None:
+        # Who is no admin keeps what the room's tokens give to everybody.
+        body["canAdmin"] = change.can_admin or ([TRANSCRIPTION] if _is_transcribed(config) else False)
+    return body
+
+
+def _is_transcribed(config: RoomConfig) -> bool:
+    return config.enable_transcription or config.auto_start_transcription
 
 
 def _can_send(permissions: Permissions) -> bool | list[str]:

@@ -72,7 +72,24 @@ CREATE_WEBHOOK = Operation(name="create_webhook", method="POST", path="/webhooks
 UPDATE_WEBHOOK = Operation(name="update_webhook", method="POST", path="/webhooks/{item}", purpose="hearing")
 DELETE_WEBHOOK = Operation(name="delete_webhook", method="DELETE", path="/webhooks/{item}", purpose="hearing")
 
+# A second eject would find those gone whom the first put out, and name nobody; a second message would be read twice.
+EJECT = Operation(
+    name="eject", method="POST", path="/rooms/{room}/eject", purpose="people", repeatable=False, of_room=True
+)
+SEND_MESSAGE = Operation(
+    name="send_message",
+    method="POST",
+    path="/rooms/{room}/send-app-message",
+    purpose="people",
+    repeatable=False,
+    of_room=True,
+)
+UPDATE_PERMISSIONS = Operation(
+    name="update_permissions", method="POST", path="/rooms/{room}/update-permissions", purpose="people", of_room=True
+)
+
 OPERATIONS = (
     *(CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE, DOMAIN_PRESENCE),
     *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
+    *(EJECT, SEND_MESSAGE, UPDATE_PERMISSIONS),
 )

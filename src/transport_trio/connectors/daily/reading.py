@@ -89,6 +89,25 @@ def parse_deleted(body: Any) -> None:
         raise BrokenAnswer("it does not say that the room is deleted")
 
 
+def parse_ejected(body: Any) -> tuple[str, ...]:
+    """The ids of those who were put out.
+
+    Raises:
+        BrokenAnswer: it does not say.
+    """
+    ids = _object(body).get("ejectedIds")
+    if not isinstance(ids, list):
+        raise BrokenAnswer("it does not say who was ejected")
+    return tuple(id_ for each in ids if (id_ := short(each)) is not None)
+
+
+def parse_sent(body: Any) -> None:
+    """Accept that something was passed on to a call. Daily has two ways to say so, one of them with a string."""
+    answer = _object(body)
+    if answer.get("sent") not in ("true", True) and answer.get("status") != "sent":
+        raise BrokenAnswer("it does not say that it was sent")
+
+
 def parse_domain_name(body: Any) -> str | None:
     name = _object(body).get("domain_name")
     return name if isinstance(name, str) and name else None
