@@ -38,6 +38,16 @@ class SessionNotFound(TransportError):
         self.session_id = session_id
 
 
+class SessionHasEnded(TransportError):
+    """What was asked needs a session that lives."""
+
+    code = "session_ended"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"the session {session_id} has ended")
+        self.session_id = session_id
+
+
 class RoomExists(TransportError):
     """The wanted room name is taken, by a room that is not this session's.
 
@@ -213,7 +223,7 @@ class NobodyInCall(ConnectorError):
     def __init__(self, provider: str, room_name: str) -> None:
         super().__init__(
             provider,
-            f"nobody is in the room {room_name!r} as far as {provider} knows, which takes it some seconds to notice",
+            f"{provider} knows of nobody in the room {room_name!r}; it notices the first join some seconds late",
         )
         self.room_name = room_name
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import attrs
 
-from transport_trio.models import EndReason, Participant, SessionId, SessionStatus
+from transport_trio.models import EndReason, Participant, PermissionsChange, SessionId, SessionStatus
 
 
 class EventType(StrEnum):
@@ -16,6 +16,9 @@ class EventType(StrEnum):
     PARTICIPANT_JOINED = "participant_joined"
     PARTICIPANT_LEFT = "participant_left"
     SESSION_UPDATED = "session_updated"
+    PARTICIPANTS_EJECTED = "participants_ejected"
+    PERMISSIONS_CHANGED = "permissions_changed"
+    MESSAGE_SENT = "message_sent"
     TOKEN_EXPIRING = "token_expiring"  # noqa: S105 -- an event type, not a password
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 -- as above
     SESSION_ENDED = "session_ended"
@@ -73,6 +76,31 @@ class SessionUpdated(Event):
     type = EventType.SESSION_UPDATED
     status: SessionStatus
     participants: tuple[Participant, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ParticipantsEjected(Event):
+    """The provider says that it put these out; their leaves are told when they are missed."""
+
+    type = EventType.PARTICIPANTS_EJECTED
+    participant_ids: tuple[str, ...]
+    ban: bool
+
+
+@attrs.frozen(kw_only=True)
+class PermissionsChanged(Event):
+    type = EventType.PERMISSIONS_CHANGED
+    participant_id: str  # or * for everybody
+    permissions: PermissionsChange
+
+
+@attrs.frozen(kw_only=True)
+class MessageSent(Event):
+    """The data is kept nowhere."""
+
+    type = EventType.MESSAGE_SENT
+    recipient: str  # or * for everybody
+    data_bytes: int
 
 
 @attrs.frozen(kw_only=True)

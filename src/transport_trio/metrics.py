@@ -48,6 +48,7 @@ class Metrics:
     webhook_delay: Histogram
     webhook_active: Gauge
     webhook_repairs: Counter
+    people_actions: Counter
     creations: Gauge
     creations_interrupted: Counter
     rooms_owed: Gauge
@@ -146,6 +147,12 @@ class Metrics:
             ),
             webhook_repairs=counter(
                 "transport_webhook_repairs", "How often our webhook had to be reactivated or made anew.", "provider"
+            ),
+            people_actions=counter(
+                "transport_people_actions",
+                "What callers wanted of people in a room, by how it ended.",
+                "action",
+                "outcome",
             ),
             creations=gauge("transport_creations", "Creations of sessions under way."),
             creations_interrupted=counter(

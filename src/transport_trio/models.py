@@ -174,7 +174,8 @@ class Presence:
     """A person we hold to be in the room, and since when the provider has failed to name them (`missing_since`).
 
     `connections` are the ids by which the provider knows them now: more than one while somebody rejoins.
-    `pushed_at` is when we were last told of one that no answer has named yet.
+    `pushed_at` is when we were last told of one that no answer has named yet. `ejected`: the provider
+    has put them out by its own word.
     """
 
     participant: Participant
@@ -182,10 +183,16 @@ class Presence:
     missing_since: datetime | None = None
     connections: tuple[str, ...] = ()
     pushed_at: datetime | None = None
+    ejected: bool = False
 
     @property
     def ids(self) -> tuple[str, ...]:
         return self.connections or (self.participant.id,)
+
+    @property
+    def provider_id(self) -> str:
+        """By which the provider knows them best: their newest connection."""
+        return self.ids[-1]
 
 
 @attrs.frozen(kw_only=True)

@@ -54,6 +54,17 @@ EXAMPLES = [
         event("session_updated", status="Active", participants=[ADA] * 200, participants_total=1000),
         "Active, 1000 in the room: " + ", ".join(["Ada"] * 8) + " and 992 more",
     ),
+    (event("participants_ejected", participant_ids=["p1", "p2"], participants_total=2, ban=False), "p1, p2 put out"),
+    (
+        event("participants_ejected", participant_ids=["p"] * 100, participants_total=150, ban=True),
+        ", ".join(["p"] * 8) + " and 142 more put out, and cannot come back",
+    ),
+    (
+        event("permissions_changed", participant_id="*", permissions={"can_admin": True, "can_send_audio": False}),
+        "everybody: can_admin yes, can_send_audio no",
+    ),
+    (event("message_sent", recipient="*", data_bytes=15), "15 bytes to everybody"),
+    (event("message_sent", recipient="p1", data_bytes=2), "2 bytes to p1"),
     (
         event("token_expiring", participant_name="Ada", user_id=None, expires_at="2026-01-01T12:01:00Z"),
         "Ada: 2026-01-01T12:01:00Z",

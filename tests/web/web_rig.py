@@ -13,6 +13,7 @@ import trio
 from prometheus_client import CollectorRegistry
 
 from fakes import MemoryJournal
+from fakes_connector import FakeConnector
 from transport_trio.concurrency import SystemClock
 from transport_trio.connectors.daily.door import DailyDoor
 from transport_trio.errors import SessionNotFound, UnknownProvider
@@ -35,6 +36,7 @@ from transport_trio.models import (
 )
 from transport_trio.ports import Change, SessionPage, SessionQuery
 from transport_trio.sessions import Created, IdempotencyKey
+from transport_trio.sessions.people import Action
 from transport_trio.settings import Settings
 from transport_trio.web import KeyRing, WebDeps, serve
 from transport_trio.web.sockets import reset_on_close
@@ -68,6 +70,9 @@ class FakeService:
         self.keys: list[IdempotencyKey | None] = []
         self.queries: list[SessionQuery] = []
         self.failure: Exception | None = None
+        self.acted: list[Action[Any]] = []
+        self.refusal: Exception | None = None  # of every action
+        self.connector = FakeConnector(now=lambda: NOW)
         self.replayed = False
         self.gate: trio.Event | None = None  # creations wait for it
         self.entered = trio.Event()
@@ -113,6 +118,12 @@ class FakeService:
         self.queries.append(query)
         sessions = tuple(self.sessions.values())
         return SessionPage(sessions=sessions[: query.limit], total=len(sessions), next_cursor=None)
+
+    async def act(self, session_id: str, action: Action[Any]) -> Any:
+        self.acted.append(action)
+        if self.refusal is not None:
+            raise self.refusal
+        return await action.perform(self.connector, await self.get(session_id), lambda: NOW)
 
     async def end(self, session_id: str) -> Session:
         session = await self.get(session_id)

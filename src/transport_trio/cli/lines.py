@@ -12,6 +12,9 @@ COLOURS = {
     "participant_joined": "green",
     "participant_left": "yellow",
     "session_updated": "bright_black",
+    "participants_ejected": "yellow",
+    "permissions_changed": "bright_black",
+    "message_sent": "bright_black",
     "token_expiring": "magenta",
     "token_expired": "magenta",
     "session_ended": "blue",
@@ -84,6 +87,13 @@ def _details(kind: str, message: Mapping[str, Any]) -> str:
             people = message.get("participants") or []
             total = message.get("participants_total", len(people))
             return f"{plain(message.get('status'))}, {plain(total)} in the room: {_names(people, total)}"
+        case "participants_ejected":
+            ban = ", and cannot come back" if message.get("ban") else ""
+            return f"{_ids(message.get('participant_ids'), message.get('participants_total'))} put out{ban}"
+        case "permissions_changed":
+            return f"{_everybody(message.get('participant_id'))}: {_permissions(message.get('permissions'))}"
+        case "message_sent":
+            return f"{plain(message.get('data_bytes'))} bytes to {_everybody(message.get('recipient'))}"
         case "token_expiring" | "token_expired":
             who = message.get("participant_name") or message.get("user_id") or "the meeting token"
             return f"{plain(who)}: {plain(message.get('expires_at'))}"
@@ -103,6 +113,23 @@ def person(who: object) -> str:
     if not isinstance(who, Mapping):
         return "somebody"
     return plain(who.get("name") or who.get("user_id") or f"guest {str(who.get('id'))[:SHORT_ID]}")
+
+
+def _everybody(who: object) -> str:
+    return "everybody" if who == "*" else plain(who)
+
+
+def _ids(ids: object, total: object) -> str:
+    shown = [plain(id_) for id_ in ids[:NAMES_MAX]] if isinstance(ids, list) else []
+    missing = total - len(shown) if isinstance(total, int) else 0
+    return ", ".join(shown) + (f" and {missing} more" if missing > 0 else "")
+
+
+def _permissions(given: object) -> str:
+    """`can_admin yes, can_send_audio no`."""
+    if not isinstance(given, Mapping):
+        return ""
+    return ", ".join(f"{plain(name)} {'yes' if may else 'no'}" for name, may in given.items())
 
 
 def _names(people: list[object], total: object = None) -> str:

@@ -8,8 +8,11 @@ import attrs
 
 from transport_trio.events import (
     Event,
+    MessageSent,
     ParticipantJoined,
     ParticipantLeft,
+    ParticipantsEjected,
+    PermissionsChanged,
     SessionCreated,
     SessionEnded,
     SessionUpdated,
@@ -82,7 +85,14 @@ class EndWanted:
     reason: EndReason
 
 
-Cause = Observed | Pushed | RoomMissing | ProviderRefused | TimeReached | EndWanted
+@attrs.frozen(kw_only=True)
+class Acted:
+    """The provider has done something to the people in the room that a caller wanted; the event tells what."""
+
+    event: ParticipantsEjected | PermissionsChanged | MessageSent
+
+
+Cause = Observed | Pushed | RoomMissing | ProviderRefused | TimeReached | EndWanted | Acted
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +133,8 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
             return _time_reached(session, cause.at, policy)
         case EndWanted():
             return _ended(session, cause.at, cause.reason)
+        case Acted():
+            return _acted(session, cause)
 
 
 def next_due(session: Session, policy: Policy) -> datetime:
@@ -218,6 +230,13 @@ def _status_after(session: Session, seen: presence.Observation) -> SessionStatus
     """`Active` once somebody has been there, and ever after; `Error` passes as soon as the provider answers again."""
     been_there = seen.present or seen.departed or session.present or session.departed
     return SessionStatus.ACTIVE if been_there else SessionStatus.CREATED
+
+
+def _acted(session: Session, cause: Acted) -> Outcome:
+    if isinstance(cause.event, ParticipantsEjected):
+        marked = presence.mark_ejected(session.present, cause.event.participant_ids)
+        session = attrs.evolve(session, present=marked)
+    return Outcome(session=session, events=(cause.event,))
 
 
 def _time_reached(session: Session, at: datetime, policy: Policy) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import trio
@@ -22,6 +23,7 @@ from transport_trio.models import EndReason, News, RoomDebt, Session
 from transport_trio.ports import Change
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Cause, EndWanted, Outcome, TimeReached, decide, next_due
+from transport_trio.sessions.people import Action, E, People, Wanted
 from transport_trio.sessions.poller import Poller
 from transport_trio.sessions.reply import Reply
 
@@ -36,12 +38,20 @@ STORAGE_RETRY_S = 1.0
 # Several writers of one session are rare; one that loses this often in a row is a bug.
 CONFLICTS_MAX = 5
 GIVEN_UP_RETRY_S = 10.0
+# After something was done to people in the room. Daily's measured: they are gone two seconds after its answer.
+LOOK_SOON_S = 2.0
 
 
 @attrs.frozen
 class _Ask:
     cause: Cause
     reply: Reply[Session]
+
+    def answer_without_owner(self, session: Session) -> None:
+        if session.has_ended:
+            self.reply.set(session)
+        else:
+            self.reply.fail(Busy("the session is being restarted; repeat the request", retry_after_s=1))
 
 
 class LiveSession:
@@ -53,7 +63,8 @@ class LiveSession:
         self._on_ended = on_ended
         self._resumed = resumed
         self._stored = session
-        self._asks, self._inbox = trio.open_memory_channel[_Ask](INBOX_CAPACITY)
+        self._asks, self._inbox = trio.open_memory_channel[_Ask | Wanted[Any]](INBOX_CAPACITY)
+        self._people = People(deps=deps, session=lambda: self.session, ask=self.ask, look_soon=self._look_soon)
         self._started = False
         self._end_told = False
         self._poller: Poller | None = None
@@ -71,10 +82,22 @@ class LiveSession:
             Busy: the owner is being restarted; it has not happened.
         """
         reply: Reply[Session] = Reply()
-        try:
-            await self._asks.send(_Ask(cause, reply))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._answer_without_owner(reply)
+        await self._send(_Ask(cause, reply))
+        return await reply.wait()
+
+    async def act(self, action: Action[E]) -> E:
+        """Have the provider do something to people in the room; the event that tells of it, which is stored then.
+
+        Raises:
+            SessionHasEnded: it was not done, or the session ended meanwhile.
+            ConnectorError: the provider did not do it; with `in_doubt` nobody knows.
+            StorageUnavailable: it was done, and no event tells of it.
+            Busy: too many are under way, or the session's tasks were restarted meanwhile.
+
+        Cancellation: ends the waiting only; it is done and told all the same.
+        """
+        reply: Reply[E] = Reply()
+        await self._send(Wanted(action, reply))
         return await reply.wait()
 
     async def run(self) -> None:
@@ -108,19 +131,32 @@ class LiveSession:
             if poller is not None:
                 nursery.start_soon(self._poll, poller, name=f"poller {self.session.id}")
                 nursery.start_soon(poller.listen, name=f"news for {self.session.id}")
-            await self._own()
+            await self._own(nursery)
             nursery.cancel_scope.cancel(reason="the session has ended")
 
-    async def _own(self) -> None:
+    async def _own(self, nursery: trio.Nursery) -> None:
         while not self.session.has_ended:
             ask = await self._inbox.receive()
+            if isinstance(ask, Wanted):
+                self._people.begin(ask, nursery)
+                continue
             try:
                 ask.reply.set(await self._apply(ask.cause))
             except TransportError as exc:
                 ask.reply.fail(exc)
             finally:
                 # A bug or a cancel must not leave the caller waiting for ever.
-                self._answer_without_owner(ask.reply)
+                ask.answer_without_owner(self.session)
+
+    async def _send(self, ask: _Ask | Wanted[Any]) -> None:
+        try:
+            await self._asks.send(ask)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            ask.answer_without_owner(self.session)
+
+    def _look_soon(self) -> None:
+        if self._poller is not None:
+            self._poller.look_soon(LOOK_SOON_S)
 
     async def _apply(self, cause: Cause) -> Session:
         """Decide and commit; what is only known better (when somebody was last seen) is stored now and then."""
@@ -216,15 +252,9 @@ class LiveSession:
                 ask = self._inbox.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
                 break
-            self._answer_without_owner(ask.reply)
+            ask.answer_without_owner(self.session)
         self._inbox.close()
         self._asks.close()
-
-    def _answer_without_owner(self, reply: Reply[Session]) -> None:
-        if self.session.has_ended:
-            reply.set(self.session)
-        else:
-            reply.fail(Busy("the session is being restarted; repeat the request", retry_after_s=1))
 
 
 def _debt(session: Session) -> RoomDebt:

@@ -64,6 +64,8 @@ class Poller:
     _looked_at: float = -math.inf
     _answered_at: float = -math.inf  # the newest answer that was told
     _answer_is_old: bool = False  # the latest look brought nothing newer
+    _soon: float = math.inf  # somebody wants a look by then
+    _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     def hear(self, news: News | None) -> None:
         """The provider has pushed this, or something of the room that is for us no more than a reason to look."""
@@ -92,11 +94,19 @@ class Poller:
             tick = max(min(tick, self._looked_at) + self._wait_s(interval_s), trio.current_time())
             tick = min(tick, self._recheck_tick(tick))
 
+    def look_soon(self, wait_s: float) -> None:
+        """Look after `wait_s` at the latest, whatever the beat; the beat goes on from there."""
+        self._soon = min(self._soon, trio.current_time() + wait_s)
+        self._waiting.deadline = min(self._waiting.deadline, self._soon)
+
     async def _sleep_until(self, tick: float) -> None:
-        """Return at that time, or when the provider has called."""
-        with trio.move_on_at(tick):
+        """Return at that time, or when somebody has called."""
+        with trio.CancelScope(deadline=min(tick, self._soon)) as self._waiting:
             await self._called.wait()
             await trio.sleep_until(self._looked_at + LOOKS_APART_S)
+        if trio.current_time() >= self._soon:
+            self._soon = math.inf
+            self._called.set()
 
     def _wait_s(self, interval_s: float) -> float:
         if not self._failures:

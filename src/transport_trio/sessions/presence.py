@@ -81,6 +81,9 @@ def observe(
             found = _seen(presence, connections, at, grace_s)
             renamed = renamed or found.participant != presence.participant
             kept.append(found)
+        elif presence.ejected:
+            # Two witnesses: the provider's word that it put them out, and this answer.
+            left.append(Left(participant=presence.participant, last_seen_at=presence.last_seen_at))
         elif presence.pushed_at is not None and _within(grace_s, presence.pushed_at, at):
             kept.append(presence)
         elif presence.missing_since is None:
@@ -153,6 +156,11 @@ def _went(before: Observation, news: News, at: datetime) -> Observation:
     return after
 
 
+def mark_ejected(present: Sequence[Presence], participant_ids: Sequence[str]) -> tuple[Presence, ...]:
+    """Those of these ids have been put out: one answer without them is enough."""
+    return tuple(attrs.evolve(one, ejected=one.ejected or one.participant.id in participant_ids) for one in present)
+
+
 def everyone_leaves(present: Sequence[Presence]) -> tuple[Left, ...]:
     """The leaves to be told when a session ends with people in it."""
     return tuple(Left(participant=one.participant, last_seen_at=one.last_seen_at) for one in present)
@@ -186,6 +194,7 @@ def _seen(presence: Presence, connections: Sequence[Participant], at: datetime, 
         last_seen_at=at,
         connections=(*ids, *unseen)[-CONNECTIONS_MAX:],
         pushed_at=pushed_at if unseen else None,
+        ejected=presence.ejected and ids[-1] == presence.provider_id,
     )
 
 

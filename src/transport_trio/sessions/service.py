@@ -16,6 +16,7 @@ from transport_trio.errors import (
     Busy,
     IdempotencyMismatch,
     RoomExists,
+    SessionHasEnded,
     SessionNotFound,
     Stopping,
     TransportError,
@@ -36,6 +37,7 @@ from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.idempotency import KEEP_S, IdempotencyKey, RunningKeys
 from transport_trio.sessions.lifecycle import EndWanted
 from transport_trio.sessions.live import LiveSession
+from transport_trio.sessions.people import Action, E
 from transport_trio.sessions.reaper import Reaper
 from transport_trio.sessions.reply import Reply
 
@@ -131,14 +133,10 @@ class SessionService:
 
         Cancellation: ends the waiting only; the session may end all the same.
         """
-        if session_id not in self._live:
-            session = await self.get(session_id)
-            if session.has_ended:
-                return session
-        # It may have been stored a moment ago, and taken up by its task only while we read.
-        live = self._live.get(session_id)
-        if live is None:
-            raise Busy("the session is being taken up; repeat the request", RETRY_AFTER_S)
+        try:
+            live = await self._owner_of(session_id)
+        except SessionHasEnded:
+            return await self.get(session_id)
         return await live.ask(EndWanted(at=self._deps.clock.now(), reason=EndReason.REQUESTED))
 
     def hear(self, provider: str, room_name: str, news: News | None) -> bool:
@@ -148,6 +146,10 @@ class SessionService:
             return False
         live.hear(news)
         return True
+
+    async def act(self, session_id: str, action: Action[E]) -> E:
+        """As `LiveSession.act`; raises `SessionNotFound` besides."""
+        return await (await self._owner_of(session_id)).act(action)
 
     async def drain(self, deadline_s: float) -> None:
         """Take no more creations and wait, at most `deadline_s`, for those under way."""
@@ -168,6 +170,15 @@ class SessionService:
             self._nursery.start_soon(self._run_live, live, name=f"session {session.id}")
         if snapshot.sessions:
             log.info("sessions taken up again", extra={"count": len(snapshot.sessions)})
+
+    async def _owner_of(self, session_id: str) -> LiveSession:
+        if session_id not in self._live and (await self.get(session_id)).has_ended:
+            raise SessionHasEnded(session_id)
+        # It may have been stored a moment ago, and taken up by its task only while we read.
+        live = self._live.get(session_id)
+        if live is None:
+            raise Busy("the session is being taken up; repeat the request", RETRY_AFTER_S)
+        return live
 
     def _admit(self) -> None:
         settings = self._deps.settings

@@ -24,6 +24,7 @@ from transport_trio.web.deps import WebDeps
 from transport_trio.web.entrance import PATH
 from transport_trio.web.events import register_events
 from transport_trio.web.health import OPEN_PATHS, register_health
+from transport_trio.web.people import register_people
 from transport_trio.web.problems import (
     LengthsConflict,
     MethodNotAllowed,
@@ -104,6 +105,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     _check_first(app, deps)
     _answer_failures(app)
     register_sessions(app, deps)
+    register_people(app, deps)
     register_events(app, deps)
     register_health(app, deps)
     register_webhooks(app, deps)

@@ -9,8 +9,11 @@ import msgspec
 
 from transport_trio.events import (
     Event,
+    MessageSent,
     ParticipantJoined,
     ParticipantLeft,
+    ParticipantsEjected,
+    PermissionsChanged,
     SessionCreated,
     SessionEnded,
     SessionUpdated,
@@ -23,6 +26,7 @@ EVENT_MAX_BYTES = 64 * 1024
 # Leaves room for `type` and a 19-digit `id`, which are put in front when the event is numbered.
 FIELDS_MAX_BYTES = EVENT_MAX_BYTES - 128
 PARTICIPANTS_MAX = 200
+EJECTED_MAX = 100  # ids have up to 128 characters of up to four bytes
 
 encode = msgspec.json.Encoder().encode
 
@@ -75,6 +79,16 @@ def session_detail(session: Session) -> dict[str, Any]:
     return session_summary(session) | {"participants": [participant(who) for who in session.participants]}
 
 
+def participants_answer(session: Session) -> dict[str, Any]:
+    """Everybody in a session's room, and how old that knowledge is."""
+    checked_at = session.presence_checked_at
+    return {
+        "participants": [participant(who) for who in session.participants],
+        "total": len(session.present),
+        "presence_checked_at": timestamp(checked_at) if checked_at else None,
+    }
+
+
 def session_created_answer(session: Session, meeting_token: str | None) -> dict[str, Any]:
     """The answer to a creation: the only place where a meeting token appears."""
     return session_detail(session) | {"meeting_token": meeting_token}
@@ -125,6 +139,16 @@ def _own_fields(event: Event) -> dict[str, Any]:
                 "participants": [participant(who) for who in event.participants[:PARTICIPANTS_MAX]],
                 "participants_total": len(event.participants),
             }
+        case ParticipantsEjected():
+            return {
+                "participant_ids": event.participant_ids[:EJECTED_MAX],
+                "participants_total": len(event.participant_ids),
+                "ban": event.ban,
+            }
+        case PermissionsChanged():
+            return {"participant_id": event.participant_id, "permissions": event.permissions.given}
+        case MessageSent():
+            return {"recipient": event.recipient, "data_bytes": event.data_bytes}
         case TokenExpiring() | TokenExpired():
             return {
                 "participant_name": event.participant_name,

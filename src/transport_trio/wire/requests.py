@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import attrs
 import msgspec
@@ -33,11 +33,14 @@ Ttl = Annotated[int, Meta(ge=1, le=TTL_MAX_S)]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX_CHARS)]
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class RoomBody(_Body, frozen=True):
+B = TypeVar("B", bound=Body)
+
+
+class RoomBody(Body, frozen=True):
     name: Name | None = None
     privacy: str = Privacy.PRIVATE
     max_participants: Annotated[int, Meta(ge=1, le=PARTICIPANTS_MAX)] | None = None
@@ -49,7 +52,7 @@ class RoomBody(_Body, frozen=True):
     auto_start_transcription: bool = False
 
 
-class PermissionsBody(_Body, frozen=True):
+class PermissionsBody(Body, frozen=True):
     can_admin: bool = False
     can_send_video: bool = True
     can_send_audio: bool = True
@@ -57,14 +60,14 @@ class PermissionsBody(_Body, frozen=True):
     can_send_screen_audio: bool = True
 
 
-class ParticipantBody(_Body, frozen=True):
+class ParticipantBody(Body, frozen=True):
     name: Name | None = None
     user_id: Annotated[str, Meta(max_length=USER_ID_MAX_CHARS)] | None = None
     is_owner: bool = False
     permissions: PermissionsBody = PermissionsBody()
 
 
-class OptionsBody(_Body, frozen=True):
+class OptionsBody(Body, frozen=True):
     session_ttl_s: Ttl | UnsetType = UNSET
     token_ttl_s: Ttl | UnsetType = UNSET
     empty_timeout_s: Ttl | None = None
@@ -72,7 +75,7 @@ class OptionsBody(_Body, frozen=True):
     daily: dict[str, Any] = {}  # msgspec copies an empty one for each instance
 
 
-class CreateBody(_Body, frozen=True):
+class CreateBody(Body, frozen=True):
     provider: Annotated[str, Meta(max_length=PROVIDER_MAX_CHARS)]
     room_config: RoomBody = RoomBody()
     participant_config: ParticipantBody = ParticipantBody()
@@ -81,6 +84,15 @@ class CreateBody(_Body, frozen=True):
 
 def create_body(data: bytes) -> CreateBody:
     """The body of `POST /sessions`, of the right shape; what its values mean is for `session_request` to check.
+
+    Raises:
+        InvalidRequest: with the path of the first fault.
+    """
+    return body_of(data, CreateBody)
+
+
+def body_of(data: bytes, shape: type[B]) -> B:
+    """A request's body, of the right shape.
 
     Raises:
         InvalidRequest: with the path of the first fault.
@@ -97,7 +109,7 @@ def create_body(data: bytes) -> CreateBody:
     if _deeper_than(value, DEPTH_MAX):
         raise InvalidRequest(("$", f"is nested deeper than {DEPTH_MAX}"))
     try:
-        return msgspec.convert(value, CreateBody)
+        return msgspec.convert(value, shape)
     except msgspec.ValidationError as exc:
         raise InvalidRequest(_fault(str(exc))) from exc
 
