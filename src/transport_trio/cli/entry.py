@@ -23,6 +23,7 @@ COMMANDS = {
     "sandbox": "Run the Daily sandbox alone.",
     "watch": "Follow the events of a running service.",
     "sessions": "Create, list, show and end sessions of a running service.",
+    "participants": "See who is in a session's room, put people out, change what they may do, send them messages.",
 }
 
 

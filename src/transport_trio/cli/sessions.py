@@ -96,9 +96,9 @@ def create(
         headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
         body=_request(_read(body), options),
     )
-    answer = _ask(target, call, as_json)
+    answer = asked(target, call, as_json)
     if as_json or dry_run:
-        _print_json(answer.body)
+        print_json(answer.body)
     else:
         click.echo(created(answer.body, replayed=answer.headers.get("idempotency-replayed") == "true"))
 
@@ -121,8 +121,8 @@ def create(
 def list_(target: Target, as_json: bool, **filters: Any) -> None:
     """List sessions, the newest first."""
     params = {name: str(value) for name, value in filters.items() if value is not None}
-    answer = _ask(target, Call(method="GET", path="/sessions", params=params), as_json)
-    _print_json(answer.body) if as_json else click.echo(listing(answer.body))
+    answer = asked(target, Call(method="GET", path="/sessions", params=params), as_json)
+    print_json(answer.body) if as_json else click.echo(listing(answer.body))
 
 
 @sessions.command(
@@ -136,8 +136,8 @@ def list_(target: Target, as_json: bool, **filters: Any) -> None:
 @json_option
 def show(target: Target, session_id: str, as_json: bool) -> None:
     """Show one session and who is in its room."""
-    answer = _ask(target, Call(method="GET", path=_path(session_id)), as_json)
-    _print_json(answer.body) if as_json else click.echo(shown(answer.body))
+    answer = asked(target, Call(method="GET", path=session_path(session_id)), as_json)
+    print_json(answer.body) if as_json else click.echo(shown(answer.body))
 
 
 @sessions.command(
@@ -151,24 +151,25 @@ def show(target: Target, session_id: str, as_json: bool) -> None:
 @json_option
 def end(target: Target, session_id: str, as_json: bool) -> None:
     """End a session and have its room deleted; does nothing to one that has ended."""
-    answer = _ask(target, Call(method="DELETE", path=_path(session_id)), as_json)
-    _print_json(answer.body) if as_json else click.echo(ended(answer.body))
+    answer = asked(target, Call(method="DELETE", path=session_path(session_id)), as_json)
+    print_json(answer.body) if as_json else click.echo(ended(answer.body))
 
 
-def _path(session_id: str) -> str:
+def session_path(session_id: str) -> str:
     return "/sessions/" + quote(session_id, safe="", errors="replace")
 
 
-def _ask(target: Target, call: Call, as_json: bool) -> Answer:
+def asked(target: Target, call: Call, as_json: bool) -> Answer:
+    """The service's answer; a refusal is printed as it came when JSON is wanted, and raised."""
     try:
         return ask(target, call)
     except Refused as refusal:
         if as_json and refusal.document is not None:
-            _print_json(refusal.document)
+            print_json(refusal.document)
         raise
 
 
-def _print_json(document: object) -> None:
+def print_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
