@@ -50,7 +50,7 @@ def test_eject_says_when_nobody_was_there(scripted) -> None:
     scripted.answer = (200, {"ejected": []})
     result = invoke("eject", "--url", scripted.url, ID, "--id", "p-9")
     assert asked(scripted)[2]["ban"] is False
-    assert result.output == "nobody of that name is there\n"
+    assert result.output == "nobody with that id is there\n"
 
 
 SEND_NOTHING = {f"can_send_{kind}": False for kind in ("video", "audio", "screen_video", "screen_audio")}

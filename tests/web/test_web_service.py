@@ -17,10 +17,12 @@ from web_rig import MINIMAL, TEST_S, assert_problem
 from fakes import MemoryJournal
 from fakes_connector import FakeConnector
 from transport_trio.concurrency import SystemClock
-from transport_trio.connectors import ConnectorRegistry
+from transport_trio.connectors import ConnectorRegistry, open_daily
 from transport_trio.errors import ProviderThrottled, ProviderTimeout
 from transport_trio.hub import open_hub
 from transport_trio.metrics import Metrics
+from transport_trio.ports import TransportConnector
+from transport_trio.sandbox import JoinRefused, SandboxHandle
 from transport_trio.sessions import open_sessions
 from transport_trio.sessions.deps import Deps
 from transport_trio.settings import Settings
@@ -37,13 +39,14 @@ class Real:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Real]:
+async def running(at: TransportConnector | None = None) -> AsyncIterator[Real]:
+    """The service, over the scripted provider or the one given."""
     settings = Settings(port=0, drain_s=1.0)
     metrics = Metrics.create(CollectorRegistry())
     clock, journal = SystemClock(), MemoryJournal()
     connector = FakeConnector(now=lambda: datetime.now(UTC))
     connectors = ConnectorRegistry(metrics)
-    connectors.register(connector)
+    connectors.register(at or connector)
     stop = trio.Event()
     deps = Deps(journal=journal, connectors=connectors, clock=clock, metrics=metrics, settings=settings)
     async with (
@@ -60,7 +63,7 @@ async def running() -> AsyncIterator[Real]:
             metrics=metrics,
             keys=KeyRing(()),
             clock=clock,
-            checks=lambda: [journal.health(), connector.health()],
+            checks=lambda: [journal.health(), (at or connector).health()],
             started_at=trio.current_time(),
             stopping=stop.is_set,
         )
@@ -175,3 +178,41 @@ async def test_a_hang_up_leaves_a_session_that_its_key_finds(real: Real) -> None
     again = await real.client.post("/sessions", json=MINIMAL, headers=KEY)
     assert again.headers["idempotency-replayed"] == "true"
     assert len(real.connector.rooms) == 1
+
+
+async def test_what_is_done_to_people_arrives_at_the_provider_and_is_told(daily_sandbox: SandboxHandle) -> None:
+    """All the way: HTTP, the session's owner, the connector, HTTP again, and back as events."""
+    opening = open_daily(
+        api_key=daily_sandbox.api_key,
+        domain=daily_sandbox.domain,
+        api_url=daily_sandbox.api_url,
+        timeout_s=TEST_S,
+        metrics=Metrics.create(CollectorRegistry()),
+    )
+    with trio.fail_after(TEST_S):
+        async with opening as daily, running(daily) as real:
+            session = (await real.client.post("/sessions", json=MINIMAL)).json()
+            room, path = session["room_name"], f"/sessions/{session['session_id']}"
+            assert_problem(await real.client.post(f"{path}/messages", json={"data": {}}), 409, "nobody_in_call")
+            ada = await trio.to_thread.run_sync(daily_sandbox.join, room, "Ada", "u1")
+
+            assert (await real.client.post(f"{path}/messages", json={"data": {"say": "hi"}})).status_code == 200
+            [message] = await trio.to_thread.run_sync(daily_sandbox.messages, room)
+            assert (message["data"], message["receivedBy"]) == ({"say": "hi"}, [ada["id"]])
+
+            permit = {"participant_id": ada["id"], "permissions": {"can_admin": True}}
+            assert (await real.client.post(f"{path}/permissions", json=permit)).json() == permit
+            [shown] = await trio.to_thread.run_sync(daily_sandbox.participants, room)
+            assert shown["permissions"]["canAdmin"] is True
+
+            ejected = await real.client.post(f"{path}/eject", json={"user_ids": ["u1"], "ban": True})
+            assert ejected.json() == {"ejected": [ada["id"]]}
+            with pytest.raises(JoinRefused, match="banned"):
+                await trio.to_thread.run_sync(daily_sandbox.join, room, "Ada", "u1")
+
+            events = (await real.client.get(f"/events?session_id={session['session_id']}")).json()["events"]
+            await real.client.delete(path)
+            assert_problem(await real.client.post(f"{path}/eject", json={"user_ids": ["u1"]}), 409, "session_ended")
+    assert [event["type"] for event in events] == [
+        *("session_created", "message_sent", "permissions_changed", "participants_ejected"),
+    ]

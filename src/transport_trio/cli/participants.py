@@ -110,7 +110,7 @@ def eject(
         print_json(answer.body)
         return
     ejected = answer.body.get("ejected") or []
-    click.echo(f"put out: {', '.join(plain(id_) for id_ in ejected)}" if ejected else "nobody of that name is there")
+    click.echo(f"put out: {', '.join(plain(id_) for id_ in ejected)}" if ejected else "nobody with that id is there")
 
 
 @participants.command(
