@@ -38,7 +38,7 @@ async def test_whoever_is_named_is_put_out(lobby: Provider) -> None:
         bob = await lobby.join("lobby", name="Bob", user_id="u2")
         cyn = await lobby.join("lobby", name="Cyn", user_id="u3")
         ejected = await lobby.connector.eject("lobby", participant_ids=[ada, "?"], user_ids=["u2"], ban=False)
-        (left,) = await lobby.connector.presence("lobby")
+        (left,) = (await lobby.connector.presence("lobby")).participants
     assert set(ejected) == {ada, bob}
     assert left.id == cyn
 
