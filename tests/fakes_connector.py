@@ -151,6 +151,10 @@ class FakeConnector:
         return self._name
 
     @property
+    def managed_token_options(self) -> frozenset[str]:
+        return frozenset({"exp"})
+
+    @property
     def managed_options(self) -> frozenset[str]:
         return frozenset({"exp"})
 

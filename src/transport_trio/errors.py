@@ -38,6 +38,23 @@ class SessionNotFound(TransportError):
         self.session_id = session_id
 
 
+class TokenNotFound(TransportError):
+    code = "token_not_found"
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"the session has no meeting token with the id {token_id[:80]!r}, or it expired long ago")
+        self.token_id = token_id
+
+
+class TooManyTokens(TransportError):
+    """The session has as many meeting tokens as are kept for one."""
+
+    code = "too_many_tokens"
+
+    def __init__(self, tokens_max: int) -> None:
+        super().__init__(f"the session has {tokens_max} meeting tokens; renew one, or wait until one has expired")
+
+
 class SessionHasEnded(TransportError):
     """What was asked needs a session that lives."""
 

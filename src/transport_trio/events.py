@@ -19,6 +19,8 @@ class EventType(StrEnum):
     PARTICIPANTS_EJECTED = "participants_ejected"
     PERMISSIONS_CHANGED = "permissions_changed"
     MESSAGE_SENT = "message_sent"
+    TOKEN_CREATED = "token_created"  # noqa: S105 -- as below
+    TOKEN_RENEWED = "token_renewed"  # noqa: S105 -- as below
     TOKEN_EXPIRING = "token_expiring"  # noqa: S105 -- an event type, not a password
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 -- as above
     SESSION_ENDED = "session_ended"
@@ -104,19 +106,37 @@ class MessageSent(Event):
 
 
 @attrs.frozen(kw_only=True)
-class TokenExpiring(Event):
-    type = EventType.TOKEN_EXPIRING
+class TokenEvent(Event):
+    """What happens to one meeting token of a session; the first one has the session's own id."""
+
+    token_id: str
     participant_name: str | None
     user_id: str | None
     expires_at: datetime
 
 
 @attrs.frozen(kw_only=True)
-class TokenExpired(Event):
+class TokenCreated(TokenEvent):
+    """A further one: of the first, `session_created` tells."""
+
+    type = EventType.TOKEN_CREATED
+
+
+@attrs.frozen(kw_only=True)
+class TokenRenewed(TokenEvent):
+    """Minted once more, with a later end. The one before stays good until its own."""
+
+    type = EventType.TOKEN_RENEWED
+
+
+@attrs.frozen(kw_only=True)
+class TokenExpiring(TokenEvent):
+    type = EventType.TOKEN_EXPIRING
+
+
+@attrs.frozen(kw_only=True)
+class TokenExpired(TokenEvent):
     type = EventType.TOKEN_EXPIRED
-    participant_name: str | None
-    user_id: str | None
-    expires_at: datetime
 
 
 @attrs.frozen(kw_only=True)

@@ -128,6 +128,19 @@ class RoomPlan:
 
 
 @attrs.frozen(kw_only=True)
+class TokenOptions:
+    """What a meeting token asks for beside who comes and until when; `provider_options` goes to the provider as it is.
+
+    `eject_after_s` counts from the join.
+    """
+
+    not_before: datetime | None = None
+    eject_at_expiry: bool = False
+    eject_after_s: int | None = None
+    provider_options: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class TokenPlan:
     """A meeting token as we shall ask for it; the same plan always gives the same claims."""
 
@@ -135,6 +148,19 @@ class TokenPlan:
     room_config: RoomConfig
     participant: ParticipantConfig
     expires_at: datetime
+    options: TokenOptions = attrs.field(factory=TokenOptions)
+
+
+@attrs.frozen(kw_only=True)
+class TokenRequest:
+    """A checked request for a further meeting token. `ttl_s=None`: the usual length, cut to the session's end."""
+
+    participant: ParticipantConfig = attrs.field(factory=ParticipantConfig)
+    ttl_s: int | None = None
+    not_before_s: int = 0
+    eject_at_expiry: bool = False
+    eject_after_s: int | None = None
+    provider_options: dict[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -246,6 +272,18 @@ class TokenGrant:
 
 
 @attrs.frozen(kw_only=True)
+class FurtherGrant:
+    """A meeting token beside the session's first one, with all that its renewal needs; again without the token."""
+
+    id: str
+    participant: ParticipantConfig
+    options: TokenOptions
+    grant: TokenGrant
+    ttl_s: int | None  # as its caller asked for; None: the usual length
+    created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Session:
     """A session as the journal keeps it. `version` counts its commits: the journal refuses a stale writer."""
 
@@ -269,6 +307,7 @@ class Session:
     ended_at: datetime | None = None
     end_reason: EndReason | None = None
     provider_cleanup: ProviderCleanup | None = None
+    further_tokens: tuple[FurtherGrant, ...] = ()
     version: int = 0
 
     @property
@@ -337,13 +376,14 @@ class RoomDebt:
 
 @attrs.frozen(kw_only=True)
 class IdempotencyRecord:
-    """Which session a key created. `caller` tells API keys apart without holding one (a digest)."""
+    """Which session, or which further token of it, a key created. `caller` is a digest of the API key."""
 
     caller: str
     key: str
     fingerprint: str
     session_id: SessionId
     created_at: datetime
+    token_id: str | None = None
 
 
 class CheckStatus(StrEnum):

@@ -56,6 +56,10 @@ class TransportConnector(Protocol):
     def managed_options(self) -> frozenset[str]:
         """The keys of `provider_options` that we set ourselves, so that callers may not."""
 
+    @property
+    def managed_token_options(self) -> frozenset[str]:
+        """Likewise for the `provider_options` of a meeting token."""
+
     def dry_run(self, room: RoomPlan, token: TokenPlan) -> dict[str, Any]:
         """What `create_room` and `create_token` would send, as `{"room": body, "token": {"body", "claims"}}`."""
 

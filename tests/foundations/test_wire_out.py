@@ -70,12 +70,12 @@ def body(event: Event, event_id: int = 7) -> dict[str, Any]:
             {"status": "Active", "participants": [ADA_JSON], "participants_total": 1},
         ),
         (
-            TokenExpiring(**HEAD, participant_name="Ada", user_id=None, expires_at=NOON),
-            {"participant_name": "Ada", "user_id": None, "expires_at": "2026-01-01T12:00:00Z"},
+            TokenExpiring(**HEAD, token_id="t", participant_name="Ada", user_id=None, expires_at=NOON),
+            {"token_id": "t", "participant_name": "Ada", "user_id": None, "expires_at": "2026-01-01T12:00:00Z"},
         ),
         (
-            TokenExpired(**HEAD, participant_name=None, user_id="u1", expires_at=NOON),
-            {"participant_name": None, "user_id": "u1", "expires_at": "2026-01-01T12:00:00Z"},
+            TokenExpired(**HEAD, token_id="t", participant_name=None, user_id="u1", expires_at=NOON),
+            {"token_id": "t", "participant_name": None, "user_id": "u1", "expires_at": "2026-01-01T12:00:00Z"},
         ),
         (SessionEnded(**HEAD, reason=EndReason.ROOM_GONE), {"reason": "room_gone"}),
     ],

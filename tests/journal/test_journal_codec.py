@@ -16,6 +16,7 @@ from transport_trio.errors import InvalidRequest, StorageUnavailable
 from transport_trio.journal import codec
 from transport_trio.models import (
     EndReason,
+    FurtherGrant,
     Participant,
     ParticipantConfig,
     Permissions,
@@ -28,6 +29,7 @@ from transport_trio.models import (
     SessionId,
     SessionStatus,
     TokenGrant,
+    TokenOptions,
     TokenStage,
 )
 from transport_trio.ports import Change
@@ -91,6 +93,18 @@ SESSIONS: st.SearchStrategy[Session] = made(
     ended_at=maybe(MOMENTS),
     end_reason=maybe(st.sampled_from(EndReason)),
     provider_cleanup=maybe(st.sampled_from(ProviderCleanup)),
+    further_tokens=st.lists(
+        made(
+            FurtherGrant,
+            id=TEXT,
+            participant=made(ParticipantConfig, name=maybe(TEXT)),
+            options=made(TokenOptions, not_before=maybe(MOMENTS), eject_after_s=maybe(st.integers(1, 2**20))),
+            grant=made(TokenGrant, expires_at=MOMENTS, stage=st.sampled_from(TokenStage)),
+            ttl_s=maybe(st.integers(1, 2**20)),
+            created_at=MOMENTS,
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 

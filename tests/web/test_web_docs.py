@@ -46,7 +46,7 @@ async def test_the_routes_are_the_ones_of_the_app() -> None:
         app = create_app(deps_of(site))
     served = set()
     for rule in app.url_map.iter_rules():
-        path = rule.rule.replace("<session_id>", "{id}").replace("<provider>", "{provider}")
+        path = rule.rule.replace("<session_id>", "{id}").replace("<", "{").replace(">", "}")
         served |= {f"{method} {path}" for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
     assert told == served
 

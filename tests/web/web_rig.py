@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,6 +37,7 @@ from transport_trio.models import (
 from transport_trio.ports import Change, SessionPage, SessionQuery
 from transport_trio.sessions import Created, IdempotencyKey
 from transport_trio.sessions.people import Action
+from transport_trio.sessions.tokens import Tokens
 from transport_trio.settings import Settings
 from transport_trio.web import KeyRing, WebDeps, serve
 from transport_trio.web.sockets import reset_on_close
@@ -78,6 +79,7 @@ class FakeService:
         self.entered = trio.Event()
         self.hung_up = trio.Event()
         self.heard: list[tuple[str, str, News | None]] = []
+        self.tokens: Tokens | None = None
 
     def hear(self, provider: str, room_name: str, news: News | None) -> bool:
         self.heard.append((provider, room_name, news))
@@ -266,8 +268,9 @@ def deps_of(site: Site) -> WebDeps:
 
 
 @asynccontextmanager
-async def serving(**changes: Any) -> AsyncIterator[Site]:
+async def serving(prepare: Callable[[Site], None] = lambda site: None, **changes: Any) -> AsyncIterator[Site]:
     async with site_with(**changes) as site, trio.open_nursery() as nursery:
+        prepare(site)
 
         async def run(*, task_status: trio.TaskStatus[str]) -> None:
             await serve(deps_of(site), stop=site.stop, task_status=task_status)

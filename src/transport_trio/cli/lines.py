@@ -15,6 +15,8 @@ COLOURS = {
     "participants_ejected": "yellow",
     "permissions_changed": "bright_black",
     "message_sent": "bright_black",
+    "token_created": "magenta",
+    "token_renewed": "magenta",
     "token_expiring": "magenta",
     "token_expired": "magenta",
     "session_ended": "blue",
@@ -94,7 +96,7 @@ def _details(kind: str, message: Mapping[str, Any]) -> str:
             return f"{_everybody(message.get('participant_id'))}: {_permissions(message.get('permissions'))}"
         case "message_sent":
             return f"{plain(message.get('data_bytes'))} bytes to {_everybody(message.get('recipient'))}"
-        case "token_expiring" | "token_expired":
+        case "token_created" | "token_renewed" | "token_expiring" | "token_expired":
             who = message.get("participant_name") or message.get("user_id") or "the meeting token"
             return f"{plain(who)}: {plain(message.get('expires_at'))}"
         case "session_ended":

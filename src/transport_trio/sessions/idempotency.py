@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import attrs
 import trio
 
 from transport_trio.errors import IdempotencyMismatch, RequestInProgress
+from transport_trio.models import IdempotencyRecord, SessionId
 
 KEEP_S = 24 * 3600
 # How long a repeat waits for the first request before it is told to come back.
@@ -24,6 +27,28 @@ class IdempotencyKey:
     @property
     def slot(self) -> tuple[str, str]:
         return self.caller, self.key
+
+    def record(self, session_id: SessionId, at: datetime, token_id: str | None = None) -> IdempotencyRecord:
+        return IdempotencyRecord(
+            caller=self.caller,
+            key=self.key,
+            fingerprint=self.fingerprint,
+            session_id=session_id,
+            created_at=at,
+            token_id=token_id,
+        )
+
+    def check(self, record: IdempotencyRecord, now: datetime) -> bool:
+        """Whether `record` still counts as the first request with this key.
+
+        Raises:
+            IdempotencyMismatch: the first had another body.
+        """
+        if now - record.created_at > timedelta(seconds=KEEP_S):
+            return False
+        if record.fingerprint != self.fingerprint:
+            raise IdempotencyMismatch
+        return True
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import attrs
 
@@ -17,19 +17,18 @@ from transport_trio.events import (
     SessionEnded,
     SessionUpdated,
     Source,
-    TokenExpired,
-    TokenExpiring,
 )
 from transport_trio.models import (
     EndReason,
+    IdempotencyRecord,
     News,
     Participant,
     ProviderCleanup,
     Session,
     SessionStatus,
-    TokenStage,
 )
-from transport_trio.sessions import presence
+from transport_trio.sessions import grants, presence
+from transport_trio.sessions.grants import TokenExtended, TokenGranted
 
 
 @attrs.frozen(kw_only=True)
@@ -92,13 +91,16 @@ class Acted:
     event: ParticipantsEjected | PermissionsChanged | MessageSent
 
 
-Cause = Observed | Pushed | RoomMissing | ProviderRefused | TimeReached | EndWanted | Acted
+Cause = (
+    Observed | Pushed | RoomMissing | ProviderRefused | TimeReached | EndWanted | Acted | TokenGranted | TokenExtended
+)
 
 
 @attrs.frozen(kw_only=True)
 class Outcome:
     session: Session
     events: tuple[Event, ...] = ()
+    remember: IdempotencyRecord | None = None
 
 
 def created(session: Session) -> SessionCreated:
@@ -114,7 +116,11 @@ def created(session: Session) -> SessionCreated:
 
 
 def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
-    """What `cause` does to `session`. An ended session never changes and never has another event."""
+    """What `cause` does to `session`. An ended session never changes and never has another event.
+
+    Raises:
+        TooManyTokens, TokenNotFound: only for causes that concern a token.
+    """
     if session.has_ended:
         return Outcome(session=session)
     match cause:
@@ -135,17 +141,17 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
             return _ended(session, cause.at, cause.reason)
         case Acted():
             return _acted(session, cause)
+        case TokenGranted():
+            session, event = grants.granted(session, cause)
+            return Outcome(session=session, events=(event,), remember=cause.remember)
+        case TokenExtended():
+            session, event = grants.extended(session, cause)
+            return Outcome(session=session, events=(event,), remember=cause.remember)
 
 
 def next_due(session: Session, policy: Policy) -> datetime:
     """When `TimeReached` has something to do next."""
-    match session.token.stage:
-        case TokenStage.VALID:
-            return min(session.token.expires_at - timedelta(seconds=policy.token_warning_s), session.expires_at)
-        case TokenStage.EXPIRING:
-            return min(session.token.expires_at, session.expires_at)
-        case TokenStage.EXPIRED:
-            return session.expires_at
+    return min(grants.next_due(session, policy.token_warning_s), session.expires_at)
 
 
 def room_is_gone(session: Session, at: datetime, policy: Policy) -> bool:
@@ -240,28 +246,10 @@ def _acted(session: Session, cause: Acted) -> Outcome:
 
 
 def _time_reached(session: Session, at: datetime, policy: Policy) -> Outcome:
-    events: list[Event] = []
-    token = session.token
-    if token.stage is not TokenStage.EXPIRED and at >= token.expires_at:
-        events.append(_token_event(TokenExpired, session, at))
-        token = attrs.evolve(token, stage=TokenStage.EXPIRED)
-    elif token.stage is TokenStage.VALID and at >= token.expires_at - timedelta(seconds=policy.token_warning_s):
-        events.append(_token_event(TokenExpiring, session, at))
-        token = attrs.evolve(token, stage=TokenStage.EXPIRING)
-    session = attrs.evolve(session, token=token)
+    session, events = grants.time_reached(session, at, policy.token_warning_s)
     if at >= session.expires_at:
         return _ended(session, at, EndReason.EXPIRED, events)
     return Outcome(session=session, events=tuple(events))
-
-
-def _token_event(kind: type[TokenExpiring] | type[TokenExpired], session: Session, at: datetime) -> Event:
-    return kind(
-        session_id=session.id,
-        time=at,
-        participant_name=session.participant_config.name,
-        user_id=session.participant_config.user_id,
-        expires_at=session.token.expires_at,
-    )
 
 
 def _ended(session: Session, at: datetime, reason: EndReason, events: list[Event] | None = None) -> Outcome:

@@ -68,6 +68,7 @@ class LiveSession:
         self._started = False
         self._end_told = False
         self._poller: Poller | None = None
+        self._nap = trio.CancelScope()  # of the timers
 
     def hear(self, news: News | None) -> None:
         """The provider has pushed something of the room. What comes while its tasks are restarted is passed over."""
@@ -172,7 +173,9 @@ class LiveSession:
         raise Busy("the session keeps being changed by others; repeat the request", retry_after_s=1)
 
     def _worth_storing(self, outcome: Outcome) -> bool:
-        if outcome.events or outcome.session.token != self.session.token:
+        # Tokens may change without an event: one that has expired is forgotten later.
+        tokens, known = outcome.session.further_tokens, self.session.further_tokens
+        if outcome.events or outcome.session.token != self.session.token or tokens != known:
             return True
         # By what is stored and not by when: a commit for another cause stores the presence as it was known then.
         stored = {one.participant.id: one.last_seen_at for one in self._stored.present}
@@ -188,10 +191,14 @@ class LiveSession:
             expected_version=self.session.version,
             events=outcome.events,
             add_debt=debt,
+            remember=outcome.remember,
         )
         stored = await self._deps.journal.commit(change)
         assert stored is not None
+        due = next_due(self.session, self._deps.policy)
         self.session = self._stored = stored
+        if next_due(stored, self._deps.policy) < due:
+            self._nap.cancel(reason="a token ends earlier than anything that was due")
         if debt is not None:
             log.info(
                 "session ended",
@@ -216,7 +223,10 @@ class LiveSession:
 
     async def _watch_time(self) -> None:
         while True:
-            await self._deps.clock.sleep_until(next_due(self.session, self._deps.policy))
+            with trio.CancelScope() as self._nap:
+                await self._deps.clock.sleep_until(next_due(self.session, self._deps.policy))
+            if self._nap.cancelled_caught:
+                continue
             try:
                 await self.ask(TimeReached(at=self._deps.clock.now()))
             except StorageUnavailable as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ import trio
 
 from transport_trio.errors import (
     Busy,
-    IdempotencyMismatch,
     RoomExists,
     SessionHasEnded,
     SessionNotFound,
@@ -34,12 +33,13 @@ from transport_trio.models import (
 from transport_trio.ports import SessionPage, SessionQuery
 from transport_trio.sessions.creation import create, plan, room_name_for, token_plan_of
 from transport_trio.sessions.deps import Deps
-from transport_trio.sessions.idempotency import KEEP_S, IdempotencyKey, RunningKeys
-from transport_trio.sessions.lifecycle import EndWanted
+from transport_trio.sessions.idempotency import IdempotencyKey, RunningKeys
+from transport_trio.sessions.lifecycle import Cause, EndWanted
 from transport_trio.sessions.live import LiveSession
 from transport_trio.sessions.people import Action, E
 from transport_trio.sessions.reaper import Reaper
 from transport_trio.sessions.reply import Reply
+from transport_trio.sessions.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class SessionService:
         self._accepting = True
         self._idle = trio.Event()
         self.reaper = Reaper(deps)
+        self.tokens = Tokens(deps, self._keys, self.get, self._ask)
         deps.metrics.creations.set_function(lambda: len(self._creating))
         deps.metrics.active_sessions.set_function(lambda: len(self._live))
         deps.metrics.rooms_owed.set_function(lambda: len(self.reaper))
@@ -133,11 +134,7 @@ class SessionService:
 
         Cancellation: ends the waiting only; the session may end all the same.
         """
-        try:
-            live = await self._owner_of(session_id)
-        except SessionHasEnded:
-            return await self.get(session_id)
-        return await live.ask(EndWanted(at=self._deps.clock.now(), reason=EndReason.REQUESTED))
+        return await self._ask(session_id, EndWanted(at=self._deps.clock.now(), reason=EndReason.REQUESTED))
 
     def hear(self, provider: str, room_name: str, news: News | None) -> bool:
         """Have the room's session learn what was pushed, and look into the room. False: no session of ours is in it."""
@@ -170,6 +167,14 @@ class SessionService:
             self._nursery.start_soon(self._run_live, live, name=f"session {session.id}")
         if snapshot.sessions:
             log.info("sessions taken up again", extra={"count": len(snapshot.sessions)})
+
+    async def _ask(self, session_id: str, cause: Cause) -> Session:
+        """Have the session's owner act on `cause`; one that has ended is given as it is."""
+        try:
+            live = await self._owner_of(session_id)
+        except SessionHasEnded:
+            return await self.get(session_id)
+        return await live.ask(cause)
 
     async def _owner_of(self, session_id: str) -> LiveSession:
         if session_id not in self._live and (await self.get(session_id)).has_ended:
@@ -235,15 +240,7 @@ class SessionService:
         self, session_id: SessionId, request: SessionRequest, idempotency: IdempotencyKey | None
     ) -> Created:
         def remember(at: datetime) -> IdempotencyRecord | None:
-            if idempotency is None:
-                return None
-            return IdempotencyRecord(
-                caller=idempotency.caller,
-                key=idempotency.key,
-                fingerprint=idempotency.fingerprint,
-                session_id=session_id,
-                created_at=at,
-            )
+            return idempotency.record(session_id, at) if idempotency is not None else None
 
         name = room_name_for(request, session_id, self._deps.settings.room_prefix)
         self._reserve(request.provider, name, session_id)
@@ -258,10 +255,8 @@ class SessionService:
         """What this key created before, or None when it is new or was forgotten."""
         record = await self._deps.journal.recall(idempotency.caller, idempotency.key)
         now = self._deps.clock.now()
-        if record is None or now - record.created_at > timedelta(seconds=KEEP_S):
+        if record is None or not idempotency.check(record, now):
             return None
-        if record.fingerprint != idempotency.fingerprint:
-            raise IdempotencyMismatch
         try:
             session = await self.get(record.session_id)
         except SessionNotFound:

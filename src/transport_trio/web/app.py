@@ -37,6 +37,7 @@ from transport_trio.web.problems import (
 from transport_trio.web.refusals import REFUSAL
 from transport_trio.web.sessions import register_sessions
 from transport_trio.web.target import origin_form
+from transport_trio.web.tokens import register_tokens
 from transport_trio.web.webhooks import RULE as WEBHOOKS
 from transport_trio.web.webhooks import register_webhooks
 
@@ -106,6 +107,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     _answer_failures(app)
     register_sessions(app, deps)
     register_people(app, deps)
+    register_tokens(app, deps)
     register_events(app, deps)
     register_health(app, deps)
     register_webhooks(app, deps)

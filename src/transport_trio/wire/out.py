@@ -17,8 +17,7 @@ from transport_trio.events import (
     SessionCreated,
     SessionEnded,
     SessionUpdated,
-    TokenExpired,
-    TokenExpiring,
+    TokenEvent,
 )
 from transport_trio.models import Participant, Session
 
@@ -149,8 +148,9 @@ def _own_fields(event: Event) -> dict[str, Any]:
             return {"participant_id": event.participant_id, "permissions": event.permissions.given}
         case MessageSent():
             return {"recipient": event.recipient, "data_bytes": event.data_bytes}
-        case TokenExpiring() | TokenExpired():
+        case TokenEvent():
             return {
+                "token_id": event.token_id,
                 "participant_name": event.participant_name,
                 "user_id": event.user_id,
                 "expires_at": timestamp(event.expires_at),

@@ -82,15 +82,6 @@ class CreateBody(Body, frozen=True):
     options: OptionsBody = OptionsBody()
 
 
-def create_body(data: bytes) -> CreateBody:
-    """The body of `POST /sessions`, of the right shape; what its values mean is for `session_request` to check.
-
-    Raises:
-        InvalidRequest: with the path of the first fault.
-    """
-    return body_of(data, CreateBody)
-
-
 def body_of(data: bytes, shape: type[B]) -> B:
     """A request's body, of the right shape.
 
@@ -114,6 +105,15 @@ def body_of(data: bytes, shape: type[B]) -> B:
         raise InvalidRequest(_fault(str(exc))) from exc
 
 
+def create_body(data: bytes) -> CreateBody:
+    """The body of `POST /sessions`; `session_request` checks its values.
+
+    Raises:
+        InvalidRequest: with the path of the first fault.
+    """
+    return body_of(data, CreateBody)
+
+
 def session_request(
     body: CreateBody, settings: Settings, managed_options: Callable[[str], frozenset[str]]
 ) -> SessionRequest:
@@ -133,17 +133,27 @@ def session_request(
     return SessionRequest(
         provider=body.provider,
         room_config=RoomConfig(**msgspec.structs.asdict(body.room_config) | {"privacy": _privacy(body)}),
-        participant_config=ParticipantConfig(
-            name=body.participant_config.name,
-            user_id=body.participant_config.user_id or None,
-            is_owner=body.participant_config.is_owner,
-            permissions=Permissions(**msgspec.structs.asdict(body.participant_config.permissions)),
-        ),
+        participant_config=participant_config(body.participant_config),
         session_ttl_s=session_ttl_s,
         token_ttl_s=min(_or_default(body.options.token_ttl_s, settings.token_ttl_s), session_ttl_s),
         provider_options=body.options.daily,
         emptiness=Emptiness(timeout_s=body.options.empty_timeout_s, bot_user_id_prefix=body.options.bot_user_id_prefix),
     )
+
+
+def participant_config(body: ParticipantBody) -> ParticipantConfig:
+    return ParticipantConfig(
+        name=body.name,
+        user_id=body.user_id or None,
+        is_owner=body.is_owner,
+        permissions=Permissions(**msgspec.structs.asdict(body.permissions)),
+    )
+
+
+def participant_faults(body: ParticipantBody) -> Iterator[tuple[str, str]]:
+    for field in ("name", "user_id"):
+        if any(unicodedata.category(char) == "Cc" for char in getattr(body, field) or ""):
+            yield f"$.participant_config.{field}", "must not hold control characters"
 
 
 def fingerprint(request: SessionRequest) -> str:
@@ -164,9 +174,7 @@ def _name_faults(body: CreateBody) -> Iterator[tuple[str, str]]:
         yield "$.room_config.name", "may hold A-Z a-z 0-9 - _ only"
     if _privacy(body) is None:
         yield "$.room_config.privacy", f"must be one of {', '.join(Privacy)}"
-    for field in ("name", "user_id"):
-        if any(unicodedata.category(char) == "Cc" for char in getattr(body.participant_config, field) or ""):
-            yield f"$.participant_config.{field}", "must not hold control characters"
+    yield from participant_faults(body.participant_config)
 
 
 def _ttl_faults(options: OptionsBody, settings: Settings) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,13 @@ from transport_trio.connectors.daily.door import DailyDoor
 from transport_trio.connectors.daily.exchange import open_exchange
 from transport_trio.connectors.daily.keeper import WebhookKeeper
 from transport_trio.connectors.daily.looking import Looking
-from transport_trio.connectors.daily.mapping import MANAGED_OPTIONS, room_body, token_body, token_claims
+from transport_trio.connectors.daily.mapping import (
+    MANAGED_OPTIONS,
+    MANAGED_TOKEN_OPTIONS,
+    room_body,
+    token_body,
+    token_claims,
+)
 from transport_trio.connectors.daily.operations import (
     CHECK,
     CREATE_ROOM,
@@ -63,6 +69,10 @@ class DailyConnector:
     @property
     def managed_options(self) -> frozenset[str]:
         return MANAGED_OPTIONS
+
+    @property
+    def managed_token_options(self) -> frozenset[str]:
+        return MANAGED_TOKEN_OPTIONS
 
     def dry_run(self, room: RoomPlan, token: TokenPlan) -> dict[str, Any]:
         body = token_body(token)

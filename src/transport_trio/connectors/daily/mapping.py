@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from transport_trio.models import Permissions, PermissionsChange, Privacy, RoomConfig, RoomPlan, TokenPlan
+from transport_trio.models import (
+    Permissions,
+    PermissionsChange,
+    Privacy,
+    RoomConfig,
+    RoomPlan,
+    TokenOptions,
+    TokenPlan,
+)
 
 # What callers may not put into `options.daily`: we set these ourselves, or they are no room properties at all.
 MANAGED_OPTIONS = frozenset(
@@ -18,6 +26,14 @@ MANAGED_OPTIONS = frozenset(
         "enable_screenshare",
         "enable_transcription_storage",
         "max_participants",
+    }
+)
+
+# Likewise for a meeting token's `options.daily`.
+MANAGED_TOKEN_OPTIONS = frozenset(
+    {
+        *("room_name", "exp", "nbf", "eject_at_token_exp", "eject_after_elapsed"),
+        *("is_owner", "user_id", "user_name", "permissions"),
     }
 )
 
@@ -62,7 +78,8 @@ def room_body(plan: RoomPlan) -> dict[str, Any]:
 def token_body(plan: TokenPlan) -> dict[str, Any]:
     """The body of `POST /meeting-tokens`. A switch that is off is left out, as Daily's own tokens do."""
     person, config = plan.participant, plan.room_config
-    properties: dict[str, Any] = {"room_name": plan.room_name, "exp": int(plan.expires_at.timestamp())}
+    properties: dict[str, Any] = dict(plan.options.provider_options)
+    properties |= {"room_name": plan.room_name, "exp": int(plan.expires_at.timestamp())}
     if person.user_id is not None:
         properties["user_id"] = person.user_id
     if person.name is not None:
@@ -70,9 +87,10 @@ def token_body(plan: TokenPlan) -> dict[str, Any]:
     if person.is_owner:
         properties["is_owner"] = True
     if config.auto_start_recording:
-        properties["start_cloud_recording"] = True
+        properties.setdefault("start_cloud_recording", True)
     if config.auto_start_transcription:
-        properties["auto_start_transcription"] = True
+        properties.setdefault("auto_start_transcription", True)
+    properties |= _admission(plan.options)
     permissions: dict[str, Any] = {"canSend": _can_send(person.permissions)}
     if person.permissions.can_admin:
         permissions["canAdmin"] = True
@@ -108,6 +126,18 @@ def permissions_body(change: PermissionsChange, config: RoomConfig) -> dict[str,
 
 def _is_transcribed(config: RoomConfig) -> bool:
     return config.enable_transcription or config.auto_start_transcription
+
+
+def _admission(options: TokenOptions) -> dict[str, Any]:
+    """When the token lets in, and when it puts out again."""
+    admission: dict[str, Any] = {}
+    if options.not_before is not None:
+        admission["nbf"] = int(options.not_before.timestamp())
+    if options.eject_at_expiry:
+        admission["eject_at_token_exp"] = True
+    if options.eject_after_s is not None:
+        admission["eject_after_elapsed"] = options.eject_after_s
+    return admission
 
 
 def _can_send(permissions: Permissions) -> bool | list[str]:
