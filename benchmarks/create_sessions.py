@@ -1,6 +1,7 @@
 """How many sessions a second, and how long a caller waits; the provider's own time subtracted.
 
     python benchmarks/create_sessions.py
+    python benchmarks/create_sessions.py --sign-tokens
     python benchmarks/create_sessions.py --sessions 500 --callers 1 8 32 --json create.json --plot create.png
 
 The provider is the sandbox on the same machine, without its rate limits. What it takes is read from the service's own
@@ -73,9 +74,15 @@ async def provider_seconds(client: httpx.AsyncClient) -> float:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--sessions", type=int, default=300, help="sessions to create in each row")
+    parser.add_argument("--sign-tokens", action="store_true", help="sign meeting tokens without asking the provider")
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16], help="callers at once, a row each")
     options = parser.parse_args()
-    with running_service(CREATE_QUEUE_MAX="1000", SESSIONS_MAX="1000000", PRESENCE_POLL_S="3600") as target:
+    with running_service(
+        CREATE_QUEUE_MAX="1000",
+        SESSIONS_MAX="1000000",
+        PRESENCE_POLL_S="3600",
+        DAILY_SIGN_TOKENS="true" if options.sign_tokens else "false",
+    ) as target:
         trio.run(measure, target, 20, 2)  # warm up
         rows = [trio.run(measure, target, options.sessions, callers) for callers in options.callers]
     report("create_sessions", rows, options)

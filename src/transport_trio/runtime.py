@@ -91,9 +91,10 @@ async def _serve_until(
     async with AsyncExitStack() as stack:
         pauses = stack.enter_context(short_pauses())
         metrics.watch(metrics.garbage_pause, lambda: pauses.latest_s)
-        daily = await stack.enter_async_context(_open_connector(settings, metrics))
+        daily = await stack.enter_async_context(_open_connector(settings, metrics, clock))
         with trio.move_on_after(START_ASK_S):
             await clock.settle(daily.check)
+            await daily.prove_signing()
         journal = await stack.enter_async_context(
             open_journal(
                 settings.data_dir,
@@ -153,7 +154,7 @@ async def _stop_on_signal(stop: trio.Event) -> None:
 
 
 @asynccontextmanager
-async def _open_connector(settings: Settings, metrics: Metrics) -> AsyncIterator[DailyConnector]:
+async def _open_connector(settings: Settings, metrics: Metrics, clock: SystemClock) -> AsyncIterator[DailyConnector]:
     if settings.daily_api_key is None or settings.daily_domain is None:
         raise SettingsError("DAILY_API_KEY and DAILY_DOMAIN must both be set")
     async with open_daily(
@@ -167,6 +168,8 @@ async def _open_connector(settings: Settings, metrics: Metrics) -> AsyncIterator
         webhook_secret=settings.daily_webhook_hmac,
         poll_s=settings.presence_poll_s,
         shared_presence_rooms=settings.daily_shared_presence_rooms,
+        sign_tokens=settings.daily_sign_tokens,
+        now=clock.now,
     ) as daily:
         yield daily
 
@@ -178,6 +181,7 @@ async def _open_watches(clock: SystemClock, daily: DailyConnector) -> AsyncItera
     async def look() -> None:
         try:
             await daily.check()
+            await daily.prove_signing()
         except ConnectorError as exc:
             log.debug("provider check failed", extra={"error": str(exc)})
 

@@ -184,6 +184,9 @@ class Settings:
         " half of Daily's rate limit would not do for them; answers are up to PRESENCE_POLL_S older then. 0: never.",
         _number(0, 1000000, integer=True),
     )
+    daily_sign_tokens: bool = _setting(
+        False, "Sign meeting tokens ourselves, once Daily has accepted one: no request for each.", _switch
+    )
     daily_webhook_url: str | None = _setting(
         None,
         "Where Daily reaches POST /webhooks/daily of this service; with it we register the webhook ourselves, watch"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -41,6 +41,7 @@ from transport_trio.connectors.daily.reading import (
     parse_room,
     parse_token,
 )
+from transport_trio.connectors.daily.signing import Signing
 from transport_trio.connectors.health import Health
 from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound, SettingsError
 from transport_trio.metrics import Metrics
@@ -61,6 +62,7 @@ class DailyConnector:
     _looking: Looking
     door: DailyDoor
     keeper: WebhookKeeper | None = None
+    signing: Signing | None = None
 
     @property
     def name(self) -> str:
@@ -109,6 +111,8 @@ class DailyConnector:
         return True
 
     async def create_token(self, plan: TokenPlan) -> str:
+        if self.signing is not None and (token := self.signing.mint(plan)) is not None:
+            return token
         return await self._client.call(CREATE_TOKEN, lambda answer: parse_token(answer.json), body=token_body(plan))
 
     async def presence(self, room_name: str, *, fresh: bool = False) -> Seen:
@@ -140,6 +144,11 @@ class DailyConnector:
         self._client.health.configured()
         return date
 
+    async def prove_signing(self) -> None:
+        """Sign tokens ourselves from now on, if that is wanted and Daily accepts one; bounded, and raises nothing."""
+        if self.signing is not None:
+            await self.signing.prove()
+
     async def keep_webhook(self, own_url: str, stop: trio.Event) -> None:
         """Have Daily push to us until `stop`, if that is wanted; `own_url` is where this process would have it itself.
 
@@ -154,7 +163,7 @@ class DailyConnector:
 
     def checks(self) -> list[Check]:
         """The lines of `/ready` that tell of Daily."""
-        return [self.health(), *([self.keeper.health()] if self.keeper is not None else [])]
+        return [self.health(), *(part.health() for part in (self.keeper, self.signing) if part is not None)]
 
     def health(self) -> Check:
         return self._client.health.check()
@@ -181,6 +190,8 @@ async def open_daily(
     webhook_secret: bytes | None = None,
     poll_s: float = 15.0,
     shared_presence_rooms: int = 100,
+    sign_tokens: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> AsyncIterator[DailyConnector]:
     """A connector for one Daily domain; its connections close with the block. No request is made by opening it.
 
@@ -190,6 +201,8 @@ async def open_daily(
         poll_s: between two looks of whoever watches a room.
         shared_presence_rooms: from how many rooms on one question is asked for all of them; 0: never.
         webhook_secret: what Daily signs with; None: one is made where we register the webhook.
+        sign_tokens: sign meeting tokens here, once `prove_signing` has found Daily to accept them.
+        now: the time that such tokens were made at.
 
     Raises:
         SettingsError: no HTTP header can carry the key.
@@ -207,4 +220,5 @@ async def open_daily(
         if webhook_url is not None:
             keeper = WebhookKeeper(client=client, door=door, metrics=metrics, url=webhook_url, secret=webhook_secret)
         looking = Looking(client=client, metrics=metrics, interval_s=poll_s, many=shared_presence_rooms)
-        yield DailyConnector(client, domain, looking, door, keeper)
+        signing = Signing(client, api_key, now) if sign_tokens else None
+        yield DailyConnector(client, domain, looking, door, keeper, signing)

@@ -45,6 +45,9 @@ TRANSCRIPTION = "transcription"
 CLAIMS = {
     "room_name": "r",
     "exp": "exp",
+    "nbf": "nbf",
+    "eject_at_token_exp": "ejt",
+    "eject_after_elapsed": "eje",
     "user_id": "ud",
     "user_name": "u",
     "is_owner": "o",

@@ -60,6 +60,7 @@ DELETE_ROOM = Operation(
 )
 # A token is a signed text that Daily does not keep: minting a second one leaves nothing behind.
 CREATE_TOKEN = Operation(name="create_token", method="POST", path="/meeting-tokens")
+READ_TOKEN = Operation(name="read_token", method="GET", path="/meeting-tokens/{item}")
 PRESENCE = Operation(name="presence", method="GET", path="/rooms/{room}/presence", purpose="looking", of_room=True)
 # Some 240,000 people.
 DOMAIN_PRESENCE = Operation(
@@ -89,7 +90,7 @@ UPDATE_PERMISSIONS = Operation(
 )
 
 OPERATIONS = (
-    *(CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, PRESENCE, DOMAIN_PRESENCE),
+    *(CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, READ_TOKEN, PRESENCE, DOMAIN_PRESENCE),
     *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
     *(EJECT, SEND_MESSAGE, UPDATE_PERMISSIONS),
 )
