@@ -73,6 +73,14 @@ EXAMPLES = [
         event("token_expired", participant_name=None, user_id=None, expires_at="2026-01-01T12:01:00Z"),
         "the meeting token: 2026-01-01T12:01:00Z",
     ),
+    (
+        event("token_created", participant_name="Bob", user_id=None, expires_at="2026-01-01T12:01:00Z"),
+        "Bob: 2026-01-01T12:01:00Z",
+    ),
+    (
+        event("token_renewed", participant_name=None, user_id="u-bob", expires_at="2026-01-01T12:09:00Z"),
+        "u-bob: 2026-01-01T12:09:00Z",
+    ),
     (event("session_ended", reason="requested"), "requested"),
     (
         {"type": "gap", "after": 7, "oldest": 20, "reason": "pruned"},

@@ -94,7 +94,7 @@ def create(
         path="/sessions",
         params={"dry_run": "true"} if dry_run else {},
         headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
-        body=_request(_read(body), options),
+        body=_request(read_body(body), options),
     )
     answer = asked(target, call, as_json)
     if as_json or dry_run:
@@ -173,7 +173,7 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def _read(body: IO[str] | None) -> dict[str, Any]:
+def read_body(body: IO[str] | None) -> dict[str, Any]:
     if body is None:
         return {}
     try:
@@ -187,8 +187,14 @@ def _read(body: IO[str] | None) -> dict[str, Any]:
 
 def _request(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The request that body and options make together; what neither names is left to the service's defaults."""
-    request = {"provider": "daily", **body}
-    for name, path in PLACES.items():
+    return put_options({"provider": "daily", **body}, options, PLACES)
+
+
+def put_options(
+    request: dict[str, Any], options: Mapping[str, Any], places: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """The request with the options that were given in their places."""
+    for name, path in places.items():
         value = options[name]
         if value is None or value is False:
             continue
