@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.webhook_receiver import Receiver, receiving
-from transport_trio.sandbox import SandboxHandle
+from transport_trio.sandbox import SandboxConfig, SandboxHandle, sandbox_in_thread
 
 SECRET = "NQrSA5z0FkJ44QPrFerW7uCc5kdNLv3l2FDEKDanL1U="
 WITHIN_S = 10.0
@@ -186,6 +186,17 @@ class TestEvents:
         assert receiver.next().event["payload"]["session_id"] == bob["id"]
         api.delete("/rooms/demo")
         assert receiver.next().event["payload"]["session_id"] == eve["id"]
+
+    def test_the_first_webhook_hears_of_whom_the_clock_puts_out(self, receiver: Receiver) -> None:
+        """In a sandbox that nobody listened to until then, and where nothing else happens."""
+        with sandbox_in_thread(SandboxConfig()) as fresh:
+            headers = {"Authorization": f"Bearer {fresh.api_key}"}
+            with httpx.Client(base_url=fresh.api_url, headers=headers, trust_env=False, verify=False) as api:
+                api.post("/rooms", json={"name": "short", "properties": {"eject_after_elapsed": 60}})
+                ada = fresh.join("short")
+                register(api, receiver, eventTypes=["participant.left"])
+            fresh.advance(61)
+            assert receiver.next().event["payload"]["session_id"] == ada["id"]
 
     @pytest.mark.daily_sandbox(webhook_ms=False)
     def test_the_time_can_be_in_seconds(self, api: httpx.Client, receiver: Receiver) -> None:

@@ -131,6 +131,7 @@ class Webhooks:
 
     def put(self, webhook: Webhook) -> None:
         self._by_uuid[webhook.uuid] = webhook
+        self._wake()  # while nobody was registered, nobody looked whom the clock puts out
 
     def remove(self, uuid: str) -> None:
         """Raises:
