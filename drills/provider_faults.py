@@ -42,6 +42,7 @@ TIMEOUT_SHORT_S = 1.5  # a call tries again for 1.5 of them, and would outlast a
 REAL_TIMEOUT_S = 10.0
 SETTINGS = {
     "DAILY_RATE_LIMITS": "true",  # they belong to what keeps storms away
+    "DAILY_SHARED_PRESENCE_ROOMS": "0",  # the faults strike looks into one room
 }
 Scenario = Callable[[Case], Awaitable[None]]
 Some = dict[str, Trouble]

@@ -142,7 +142,7 @@ async def test_one_failure_is_everybodys_and_logged_once(
 async def test_a_room_that_is_gone_is_found_in_its_turn(
     daily_sandbox: SandboxHandle, open_shared: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "VISIT_S", 0.0)
+    monkeypatch.setattr(looking, "VISIT_INTERVALS", 0)
     with trio.fail_after(TEST_S):
         async with open_shared() as daily:
             await make_rooms(daily, daily_sandbox, *ROOMS)

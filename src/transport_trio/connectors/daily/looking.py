@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 # The part of Daily's request limit that may go into looks that come round by themselves, where rooms are many. The
 # rest is for looks that somebody waits for.
 SHARE = 0.5
-# A room that has not been named for so long is visited; so is, ahead of it, each that has not been for longer.
-VISIT_S = 60.0
+# A room that has not been named for so many intervals is visited; those that have not been for longer come first.
+VISIT_INTERVALS = 4
 # Where Daily has lifted its limit, too, visits shall not be what we are busy with.
 VISITS_PER_S_MAX = 10.0
 VISITS_AT_ONCE = 8
@@ -115,7 +115,7 @@ class Looking:
 
     def _whose_turn(self) -> tuple[str, Room] | None:
         turn = next(iter(self._rooms.items()), None)
-        if turn is None or turn[1].known_at > trio.current_time() - VISIT_S:
+        if turn is None or turn[1].known_at > trio.current_time() - VISIT_INTERVALS * self.interval_s:
             return None
         self._known(*turn)  # it is at the end of the line again, whatever comes of it
         return None if turn[1].denied else turn
