@@ -51,8 +51,9 @@ async def create(target: Target, count: int) -> None:
 
 
 def sample(client: httpx.Client) -> Sample:
-    found = dict.fromkeys((*ROUTES, "failed", "age"), 0.0)
-    for family in text_string_to_metric_families(client.get("/metrics").raise_for_status().text):
+    text = client.get("/metrics").raise_for_status().text
+    found = {**dict.fromkeys((*ROUTES, "failed", "age"), 0.0), "at": time.monotonic()}
+    for family in text_string_to_metric_families(text):
         for one in family.samples:
             if one.name == "transport_provider_requests_total" and one.labels["operation"] in ROUTES:
                 found[one.labels["operation"]] += one.value
@@ -64,9 +65,11 @@ def sample(client: httpx.Client) -> Sample:
 
 
 def most(samples: Sequence[Sample], route: str) -> float:
-    """Requests of a route in the busiest period of the limit."""
+    """Requests of a route in the busiest period of the limit. A sample that came late is of a longer one."""
     pairs = zip(samples, samples[LIMIT_PERIOD_S:], strict=False)
-    return max(after[route] - before[route] for before, after in pairs)
+    return max(
+        (after[route] - before[route]) * LIMIT_PERIOD_S / (after["at"] - before["at"]) for before, after in pairs
+    )
 
 
 def measure(target: Target, sessions: int, seconds: int, *, together: bool) -> dict[str, Any]:
