@@ -163,6 +163,27 @@ async def test_a_room_that_is_gone_is_found_in_its_turn(
             assert names(await daily.presence("one")) == []
 
 
+@pytest.mark.parametrize("many", [True, False])
+async def test_only_what_is_watched_and_shared_is_visited(
+    daily_sandbox: SandboxHandle, open_shared: Open, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    """Else each session that has ended would cost a request more."""
+    monkeypatch.setattr(looking, "VISIT_INTERVALS", 0)
+    if many:
+        monkeypatch.setattr(looking, "WATCHED_INTERVALS", 0)
+    with trio.fail_after(TEST_S):
+        async with open_shared() as daily:
+            await make_rooms(daily, daily_sandbox, *ROOMS)
+            if many:
+                await become_many(daily)
+            else:
+                await daily.presence("one")
+            before = await asked(daily_sandbox)
+            with trio.move_on_after(1.0):  # ten turns
+                await daily.visit_rooms()
+            assert await asked(daily_sandbox) == before
+
+
 async def until_gone(daily: DailyConnector, name: str) -> None:
     while True:
         try:

@@ -18,7 +18,7 @@ class Crowd:
     interval_s: float
     many: float
     _asked: dict[str, float] = attrs.field(factory=dict)  # the one asked for longest ago is first
-    _is_many: bool = False
+    is_many: bool = False
 
     def note(self, room_name: str) -> bool:
         """The room is asked for; whether there are many, this one included."""
@@ -27,5 +27,5 @@ class Crowd:
         self._asked[room_name] = now
         while (oldest := next(iter(self._asked.items())))[1] < now - LATE * self.interval_s:
             del self._asked[oldest[0]]
-        self._is_many = len(self._asked) >= (self.many * FEW if self._is_many else self.many)
-        return self._is_many
+        self.is_many = len(self._asked) >= (self.many * FEW if self.is_many else self.many)
+        return self.is_many

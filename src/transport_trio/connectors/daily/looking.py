@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 SHARE = 0.5
 # A room that has not been named for so many intervals is visited; those that have not been for longer come first.
 VISIT_INTERVALS = 4
+# A room that nobody has asked for for so long is nobody's any more.
+WATCHED_INTERVALS = 2
 # Where Daily has lifted its limit, too, visits shall not be what we are busy with.
 VISITS_PER_S_MAX = 10.0
 VISITS_AT_ONCE = 8
@@ -114,11 +116,13 @@ class Looking:
             log.debug("visit failed", extra={"provider": PROVIDER, "room_name": room_name, "error": str(exc)})
 
     def _whose_turn(self) -> tuple[str, Room] | None:
-        turn = next(iter(self._rooms.items()), None)
-        if turn is None or turn[1].known_at > trio.current_time() - VISIT_INTERVALS * self.interval_s:
+        turn, now = next(iter(self._rooms.items()), None), trio.current_time()
+        if turn is None or turn[1].known_at > now - VISIT_INTERVALS * self.interval_s:
             return None
         self._known(*turn)  # it is at the end of the line again, whatever comes of it
-        return None if turn[1].denied else turn
+        room = turn[1]
+        is_watched = room.asked_at > now - WATCHED_INTERVALS * self.interval_s  # its session has not ended
+        return turn if self._crowd.is_many and is_watched and not room.denied else None
 
     async def _read(self, room_name: str, room: Room, everybody: Everybody) -> Seen:
         entries = everybody.rooms.get(room_name)
