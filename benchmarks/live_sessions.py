@@ -4,8 +4,9 @@
     python benchmarks/live_sessions.py --sessions 1 100 1000 10000 --poll-s 60 --json live.json --plot live.png
 
 Sessions are created until so many live. Then nothing happens for one interval of polling but that every room is looked
-into once: one request to the provider for each session. Memory is the growth of the service's resident set since it
-had none, divided by their number. The provider is the sandbox on the other core, without rate limits.
+into once: one request to the provider for each session, and from 100 sessions on one for all. Memory is the growth of
+the service's resident set since it had none, divided by their number. The provider is the sandbox on the other core,
+without rate limits.
 """
 
 from __future__ import annotations
