@@ -16,7 +16,7 @@ from transport_trio.wire.tokens import renewal_ttl_s, token_answer, token_finger
 
 
 def register_tokens(app: QuartTrio, deps: WebDeps) -> None:
-    service, tokens = deps.service, deps.service.tokens
+    service = deps.service
 
     @app.post("/sessions/<session_id>/tokens")
     async def create_token(session_id: str) -> Response:
@@ -25,13 +25,13 @@ def register_tokens(app: QuartTrio, deps: WebDeps) -> None:
         data = await read_json(deps.settings.body_timeout_s)
         parse_query(request.query_string, ())
         key = idempotency_key(request.headers.getlist("Idempotency-Key"))
-        wanted = token_request(data, session.provider, tokens.managed_options(session.provider))
+        wanted = token_request(data, session.provider, service.tokens.managed_options(session.provider))
         idempotency = None
         if key is not None:
             caller = require_caller(deps.keys, request.headers.getlist("Authorization"))
             print_ = token_fingerprint(session_id, wanted)
             idempotency = IdempotencyKey(caller=caller, key=key, fingerprint=print_)
-        minted = await tokens.create(session_id, wanted, idempotency=idempotency)
+        minted = await service.tokens.create(session_id, wanted, idempotency=idempotency)
         headers = {"Idempotency-Replayed": "true"} if minted.replayed else {}
         return answer(token_answer(minted.session.id, minted.granted, minted.meeting_token), 201, headers)
 
@@ -40,7 +40,7 @@ def register_tokens(app: QuartTrio, deps: WebDeps) -> None:
         check_id(session_id)
         session = await service.get(session_id)
         parse_query(request.query_string, ())
-        return answer({"tokens": [token_grant(session.id, one) for one in await tokens.list(session_id)]})
+        return answer({"tokens": [token_grant(session.id, one) for one in await service.tokens.list(session_id)]})
 
     @app.post("/sessions/<session_id>/tokens/<token_id>/renew")
     async def renew_token(session_id: str, token_id: str) -> Response:
@@ -51,5 +51,5 @@ def register_tokens(app: QuartTrio, deps: WebDeps) -> None:
         if data:
             data = await read_json(deps.settings.body_timeout_s)
         parse_query(request.query_string, ())
-        minted = await tokens.renew(session_id, token_id, ttl_s=renewal_ttl_s(data or b"{}"))
+        minted = await service.tokens.renew(session_id, token_id, ttl_s=renewal_ttl_s(data or b"{}"))
         return answer(token_answer(minted.session.id, minted.granted, minted.meeting_token))
