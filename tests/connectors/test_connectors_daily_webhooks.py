@@ -287,6 +287,21 @@ class TestKeeper:
             assert hook["hmac"] != left.json()["hmac"]
         assert await hooks(api) == []
 
+    async def test_one_that_signs_with_another_secret_is_not_taken_for_ours(
+        self, daily_sandbox: SandboxHandle, metrics: Metrics, receiver: Receiver, api: httpx.Client
+    ) -> None:
+        """It was left behind and is active, and its change fails at first."""
+        left = await trio.to_thread.run_sync(partial(api.post, "/webhooks", json={"url": receiver.url}))
+        receiver.status = 500
+        async with keeping(daily_sandbox, metrics, receiver.url) as daily:
+            await healthy(daily, CheckStatus.DEGRADED, "non-200")
+            (hook,) = await hooks(api)
+            assert (hook["state"], hook["hmac"]) == ("ACTIVE", left.json()["hmac"])
+            receiver.status = 200
+            await healthy(daily, CheckStatus.OK)
+            (hook,) = await hooks(api)
+            assert hook["hmac"] != left.json()["hmac"]
+
     async def test_a_failed_one_is_reactivated_and_a_lost_one_made_anew(
         self, daily_sandbox: SandboxHandle, metrics: Metrics, receiver: Receiver, api: httpx.Client
     ) -> None:
@@ -333,12 +348,17 @@ class TestKeeper:
             assert len(await hooks(api)) == 1
 
     async def test_a_stop_does_not_wait_for_daily_for_ever(
-        self, daily_sandbox: SandboxHandle, metrics: Metrics, receiver: Receiver, api: httpx.Client
+        self,
+        daily_sandbox: SandboxHandle,
+        metrics: Metrics,
+        receiver: Receiver,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         with trio.fail_after(TEST_S):
             async with keeping(daily_sandbox, metrics, receiver.url) as daily:
                 await healthy(daily, CheckStatus.OK)
                 daily_sandbox.add_fault("delay", operation="delete_webhook", delay_s=600)
+        assert "webhook left behind; the next start takes it over" in caplog.messages
 
     async def test_without_an_address_there_is_nothing_to_do(
         self, daily_sandbox: SandboxHandle, metrics: Metrics

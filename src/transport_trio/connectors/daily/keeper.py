@@ -6,7 +6,6 @@ import base64
 import logging
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -76,8 +75,7 @@ class WebhookKeeper:
                 wait_s = doubling_s(failures, base_s=RETRY_MIN_S, max_s=RETRY_MAX_S) if failures else self.watch_s
                 await trio.sleep(wait_s)
         finally:
-            with trio.move_on_after(REMOVE_S, shield=True):
-                await self._remove()
+            await self._remove()
 
     def health(self) -> Check:
         status = CheckStatus.DEGRADED if self._trouble else CheckStatus.OK
@@ -91,11 +89,12 @@ class WebhookKeeper:
             return
         repaired = self._uuid is not None
         if ours:
-            self._uuid = (hook or ours[0]).uuid
-            await self.client.call(UPDATE_WEBHOOK, lambda answer: None, item=self._uuid, body=self._body(secret))
+            # It is ours when it signs with our secret, and not before.
+            uuid = (hook or ours[0]).uuid
+            await self.client.call(UPDATE_WEBHOOK, lambda answer: None, item=uuid, body=self._body(secret))
         else:
-            made = await self.client.call(CREATE_WEBHOOK, _made, body=self._body(secret))
-            self._uuid = made.uuid
+            uuid = (await self.client.call(CREATE_WEBHOOK, _made, body=self._body(secret))).uuid
+        self._uuid = uuid
         if repaired:
             self.metrics.webhook_repairs.labels(provider=PROVIDER).inc()
             log.warning("webhook repaired", extra={"url": self.url, "state": hook.state if hook else "gone"})
@@ -109,9 +108,16 @@ class WebhookKeeper:
     async def _remove(self) -> None:
         if self._uuid is None:
             return
-        with suppress(ConnectorError):
-            await self.client.call(DELETE_WEBHOOK, lambda answer: None, item=self._uuid)
-            log.info("webhook removed", extra={"url": self.url})
+        trouble = f"no answer within {REMOVE_S:g} s"
+        with trio.move_on_after(REMOVE_S, shield=True):
+            try:
+                await self.client.call(DELETE_WEBHOOK, lambda answer: None, item=self._uuid)
+            except ConnectorError as exc:
+                trouble = str(exc)
+            else:
+                log.info("webhook removed", extra={"url": self.url})
+                return
+        log.warning("webhook left behind; the next start takes it over", extra={"url": self.url, "trouble": trouble})
 
     def _body(self, secret: bytes) -> dict[str, Any]:
         return {
@@ -122,7 +128,7 @@ class WebhookKeeper:
         }
 
     def _tell(self, trouble: str) -> None:
-        if trouble and not self._trouble.startswith(trouble):
+        if trouble and trouble != self._trouble:
             log.warning("webhook not in force", extra={"url": self.url, "trouble": trouble})
         self._trouble = trouble
         self.metrics.webhook_active.labels(provider=PROVIDER).set(not trouble)
