@@ -114,7 +114,7 @@ class SessionRequest:
     session_ttl_s: int
     token_ttl_s: int
     provider_options: dict[str, Any] = attrs.field(factory=dict)
-    emptiness: Emptiness = attrs.field(factory=lambda: Emptiness())
+    emptiness: Emptiness = attrs.field(factory=Emptiness)
 
 
 @attrs.frozen(kw_only=True)

@@ -25,6 +25,7 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._due = trio.Event()
+        self._client: httpx.AsyncClient | None = None  # made for the first webhook: its TLS takes a while to set up
 
     def wake(self) -> None:
         self._due.set()
@@ -34,11 +35,17 @@ class Deliveries:
         headers = webhook.headers(body, timestamp)
         try:
             with trio.fail_after(PATIENCE_S):
-                async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
-                    return (await client.post(webhook.url, content=body, headers=headers)).status_code
+                return (await self._http().post(webhook.url, content=body, headers=headers)).status_code
         except (trio.TooSlowError, httpx.HTTPError, httpx.InvalidURL) as exc:
             log.info("webhook not reached", extra={"url": webhook.url, "error": str(exc) or type(exc).__name__})
             return None
+
+    def _http(self) -> httpx.AsyncClient:
+        """No connection is kept, so there is nothing to close: who is sent webhooks may close it at any time."""
+        if self._client is None:
+            none_kept = httpx.Limits(max_keepalive_connections=0)
+            self._client = httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, limits=none_kept)
+        return self._client
 
     async def run(self, sandbox: Sandbox) -> None:
         """Task body."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from transport_trio.sandbox.call import AppMessage, Call
 from transport_trio.sandbox.core import Sandbox
-from transport_trio.sandbox.operations import ApiRequest
+from transport_trio.sandbox.operations import ApiRequest, check_hosted, only, room_of
 from transport_trio.sandbox.permissions import check_permissions
-from transport_trio.sandbox.refusals import ApiError, invalid, js_text
+from transport_trio.sandbox.refusals import invalid, js_text
 from transport_trio.sandbox.rooms import Room
 
 MESSAGE_MAX_BYTES = 4096
@@ -17,7 +17,8 @@ EVERYBODY = "*"
 
 
 def send_app_message(sandbox: Sandbox, request: ApiRequest) -> Any:
-    room = _room(sandbox, request, "data", "recipient")
+    room = room_of(sandbox, request)
+    only(request.body, "data", "recipient")
     data, recipient = request.body.get("data"), request.body.get("recipient", EVERYBODY)
     if not isinstance(data, dict):
         raise invalid(f"data was '{js_text(data)}' but should be an object")
@@ -26,39 +27,26 @@ def send_app_message(sandbox: Sandbox, request: ApiRequest) -> Any:
     size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
     if size > MESSAGE_MAX_BYTES:
         raise invalid(f"data has {size} bytes but should have at most {MESSAGE_MAX_BYTES}")
-    call = _call(sandbox, room, request)
+    call = _hosted(sandbox, room, request)
     reached = tuple(one.id for one in call.present(request.now) if recipient in {EVERYBODY, one.id})
     call.messages.append(AppMessage(data=data, recipient=recipient, received_by=reached, sent_at=request.now))
     return {"sent": "true"}
 
 
 def update_permissions(sandbox: Sandbox, request: ApiRequest) -> Any:
-    room = _room(sandbox, request, "data")
+    room = room_of(sandbox, request)
+    only(request.body, "data")
     changes = request.body.get("data")
     if not isinstance(changes, dict):
         raise invalid(f"data was '{js_text(changes)}' but should be an object")
     for who, given in changes.items():
         check_permissions(f"data.{who}", given)
-    for one in _call(sandbox, room, request).present(request.now):
+    for one in _hosted(sandbox, room, request).present(request.now):
         # Each that is given replaces the one before; what is said to one person counts more than what is said to all.
         one.permit({**changes.get(EVERYBODY, {}), **changes.get(one.id, {})})
     return {"status": "sent"}
 
 
-def _room(sandbox: Sandbox, request: ApiRequest, *known: str) -> Room:
-    room = sandbox.rooms.get(request.path["name"], request.now)
-    for name in request.body:
-        if name not in known:
-            raise invalid(f"invalid property name '{name}'")
-    return room
-
-
-def _call(sandbox: Sandbox, room: Room, request: ApiRequest) -> Call:
-    """The call in a room.
-
-    Raises:
-        ApiError: nobody is in, or the first came so recently that Daily does not know it yet.
-    """
-    if not room.call.is_hosted(request.now, sandbox.config.call_lag_s):
-        raise ApiError(404, "not-found", f"room {room.name} does not seem to be hosting a call currently")
+def _hosted(sandbox: Sandbox, room: Room, request: ApiRequest) -> Call:
+    check_hosted(sandbox, room, request.now)
     return room.call

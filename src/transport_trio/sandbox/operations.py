@@ -40,7 +40,7 @@ def get_domain(sandbox: Sandbox, _request: ApiRequest) -> Any:
 
 
 def update_domain(sandbox: Sandbox, request: ApiRequest) -> Any:
-    _only(request.body, "properties")
+    only(request.body, "properties")
     changes = checked(request.body.get("properties"), DOMAIN, request.now)
     sandbox.domain_config = merged(sandbox.domain_config, changes, DOMAIN)
     return {"domain_name": sandbox.config.domain, "config": sandbox.domain_config}
@@ -56,24 +56,24 @@ def create_room(sandbox: Sandbox, request: ApiRequest) -> Any:
 
 
 def batch_create_rooms(sandbox: Sandbox, request: ApiRequest) -> Any:
-    _only(request.body, "rooms")
+    only(request.body, "rooms")
     wanted = _batch(request.body.get("rooms"), dict, "objects")
     return _create(sandbox, [_new_room(item, request.now) for item in wanted], request.now)
 
 
 def batch_delete_rooms(sandbox: Sandbox, request: ApiRequest) -> Any:
-    _only(request.body, "rooms")
+    only(request.body, "rooms")
     names = _batch(request.body.get("rooms"), str, "room names")
     return {"deleted_count": sandbox.rooms.remove_all(names, request.now)}
 
 
 def get_room(sandbox: Sandbox, request: ApiRequest) -> Any:
-    return _shown(sandbox, _room(sandbox, request))
+    return _shown(sandbox, room_of(sandbox, request))
 
 
 def update_room(sandbox: Sandbox, request: ApiRequest) -> Any:
-    room = _room(sandbox, request)
-    _only(request.body, "privacy", "properties")
+    room = room_of(sandbox, request)
+    only(request.body, "privacy", "properties")
     privacy = _privacy(request.body.get("privacy"), room.privacy)
     changes = checked(request.body.get("properties"), ROOM, request.now)
     room.privacy = privacy
@@ -88,7 +88,7 @@ def delete_room(sandbox: Sandbox, request: ApiRequest) -> Any:
 
 
 def room_presence(sandbox: Sandbox, request: ApiRequest) -> Any:
-    room = _room(sandbox, request)
+    room = room_of(sandbox, request)
     limit = page_limit(request.query) if "limit" in request.query else None
     entries = [
         entry
@@ -105,8 +105,8 @@ def all_presence(sandbox: Sandbox, request: ApiRequest) -> Any:
 
 
 def eject(sandbox: Sandbox, request: ApiRequest) -> Any:
-    room = _room(sandbox, request)
-    _only(request.body, "ids", "user_ids", "ban")
+    room = room_of(sandbox, request)
+    only(request.body, "ids", "user_ids", "ban")
     ids, user_ids = _names(request.body, "ids"), _names(request.body, "user_ids")
     ban = request.body.get("ban")
     if ban is not None and not isinstance(ban, bool):
@@ -114,8 +114,7 @@ def eject(sandbox: Sandbox, request: ApiRequest) -> Any:
     if not ids and not user_ids:
         raise invalid("ids or user_ids is required")
     present = room.call.present(request.now)
-    if not room.call.is_hosted(request.now, sandbox.config.call_lag_s):
-        raise ApiError(404, "not-found", f"room {room.name} does not seem to be hosting a call currently")
+    check_hosted(sandbox, room, request.now)
     ejected = [one for one in present if one.id in ids or one.user_id in user_ids]
     room.call.put_out(ejected, request.now)
     if ban:
@@ -123,8 +122,16 @@ def eject(sandbox: Sandbox, request: ApiRequest) -> Any:
     return {"ejectedIds": [one.id for one in ejected]}
 
 
+def check_hosted(sandbox: Sandbox, room: Room, now: float) -> None:
+    """Raises:
+    ApiError: nobody is in the call, or the first came so recently that Daily does not know it yet.
+    """
+    if not room.call.is_hosted(now, sandbox.config.call_lag_s):
+        raise ApiError(404, "not-found", f"room {room.name} does not seem to be hosting a call currently")
+
+
 def create_meeting_token(sandbox: Sandbox, request: ApiRequest) -> Any:
-    _only(request.body, "properties")
+    only(request.body, "properties")
     properties = checked(request.body.get("properties"), TOKEN, request.now)
     room_name = properties.get("room_name")
     if sandbox.config.refuse_unknown_rooms and room_name is not None:
@@ -153,7 +160,7 @@ def _create(sandbox: Sandbox, wanted: list[NewRoom], now: float) -> list[Any]:
 
 
 def _new_room(body: Mapping[str, Any], now: float) -> NewRoom:
-    _only(body, "name", "privacy", "properties")
+    only(body, "name", "privacy", "properties")
     name = body.get("name")
     return NewRoom(
         None if name is None else check_name(name),
@@ -162,7 +169,7 @@ def _new_room(body: Mapping[str, Any], now: float) -> NewRoom:
     )
 
 
-def _room(sandbox: Sandbox, request: ApiRequest) -> Room:
+def room_of(sandbox: Sandbox, request: ApiRequest) -> Room:
     return sandbox.rooms.get(request.path["name"], request.now)
 
 
@@ -182,7 +189,7 @@ def _privacy(given: Any, otherwise: str) -> str:
     return str(given)
 
 
-def _only(body: Mapping[str, Any], *known: str) -> None:
+def only(body: Mapping[str, Any], *known: str) -> None:
     for name in body:
         if name not in known:
             raise invalid(f"invalid property name '{name}'")

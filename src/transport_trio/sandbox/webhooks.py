@@ -163,11 +163,12 @@ class Webhooks:
         if webhook is None:
             return False
         if status == 200:
-            self.put(attrs.evolve(webhook, failed_count=0, pushed_at=now))
+            self._by_uuid[webhook.uuid] = attrs.evolve(webhook, failed_count=0, pushed_at=now)
             return False
         failed = webhook.failed_count + 1
         breaks = webhook.retry_type == "circuit-breaker" and failed >= FAILURES_MAX
-        self.put(attrs.evolve(webhook, failed_count=failed, state="FAILED" if breaks else webhook.state))
+        state = "FAILED" if breaks else webhook.state
+        self._by_uuid[webhook.uuid] = attrs.evolve(webhook, failed_count=failed, state=state)
         return webhook.retry_type == "exponential" and delivery.tries < TRIES_MAX
 
 

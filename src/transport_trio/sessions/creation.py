@@ -69,6 +69,11 @@ def room_name_for(request: SessionRequest, session_id: SessionId, room_prefix: s
     return request.room_config.name or f"{room_prefix}-{session_id}"
 
 
+def whole_second(now: datetime) -> datetime:
+    """Now, as providers can keep it: never earlier."""
+    return now.replace(microsecond=0) + timedelta(seconds=1 if now.microsecond else 0)
+
+
 def plan(
     request: SessionRequest,
     session_id: SessionId,
@@ -80,7 +85,7 @@ def plan(
 
     The room's end is none of `other_ends`: rooms of one name are told apart by it.
     """
-    start = now.replace(microsecond=0) + timedelta(seconds=1 if now.microsecond else 0)
+    start = whole_second(now)
     session_end = start + timedelta(seconds=request.session_ttl_s)
     while session_end in other_ends:
         session_end += timedelta(seconds=1)
@@ -107,16 +112,6 @@ def token_plan(room_name: str, request: SessionRequest, expires_at: datetime) ->
         room_config=request.room_config,
         participant=request.participant_config,
         expires_at=expires_at,
-    )
-
-
-def token_plan_of(session: Session) -> TokenPlan:
-    """The plan that the session's token was made by: the same claims, the same end."""
-    return TokenPlan(
-        room_name=session.room.name,
-        room_config=session.room_config,
-        participant=session.participant_config,
-        expires_at=session.token.expires_at,
     )
 
 

@@ -15,6 +15,7 @@ from transport_trio.models import (
     Session,
     TokenGrant,
     TokenOptions,
+    TokenPlan,
     TokenStage,
 )
 
@@ -40,7 +41,6 @@ class TokenExtended:
     at: datetime
     token_id: str
     expires_at: datetime
-    remember: IdempotencyRecord | None = None
 
 
 def grants_of(session: Session) -> tuple[FurtherGrant, ...]:
@@ -54,6 +54,17 @@ def grants_of(session: Session) -> tuple[FurtherGrant, ...]:
         created_at=session.created_at,
     )
     return (first, *session.further_tokens)
+
+
+def plan_of(session: Session, one: FurtherGrant) -> TokenPlan:
+    """What the provider is asked for: the same claims and the same end each time."""
+    return TokenPlan(
+        room_name=session.room.name,
+        room_config=session.room_config,
+        participant=one.participant,
+        expires_at=one.grant.expires_at,
+        options=one.options,
+    )
 
 
 def find(session: Session, token_id: str) -> FurtherGrant:

@@ -146,7 +146,7 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
             return Outcome(session=session, events=(event,), remember=cause.remember)
         case TokenExtended():
             session, event = grants.extended(session, cause)
-            return Outcome(session=session, events=(event,), remember=cause.remember)
+            return Outcome(session=session, events=(event,))
 
 
 def next_due(session: Session, policy: Policy) -> datetime:

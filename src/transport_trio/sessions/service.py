@@ -31,8 +31,9 @@ from transport_trio.models import (
     new_session_id,
 )
 from transport_trio.ports import SessionPage, SessionQuery
-from transport_trio.sessions.creation import create, plan, room_name_for, token_plan_of
+from transport_trio.sessions.creation import create, plan, room_name_for
 from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.grants import grants_of, plan_of
 from transport_trio.sessions.idempotency import IdempotencyKey, RunningKeys
 from transport_trio.sessions.lifecycle import Cause, EndWanted
 from transport_trio.sessions.live import LiveSession
@@ -263,7 +264,8 @@ class SessionService:
             return None
         token = None
         if not session.has_ended and session.token.expires_at > now:
-            token = await self._deps.connectors.get(session.provider).create_token(token_plan_of(session))
+            first = plan_of(session, grants_of(session)[0])
+            token = await self._deps.connectors.get(session.provider).create_token(first)
         return Created(session=session, meeting_token=token, replayed=True)
 
     def _creation_over(self, session_id: SessionId, idempotency: IdempotencyKey | None) -> None:

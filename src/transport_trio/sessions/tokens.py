@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 import attrs
 
 from transport_trio.errors import InvalidRequest, ProviderRejected, SessionHasEnded
-from transport_trio.models import FurtherGrant, Session, TokenGrant, TokenOptions, TokenPlan, TokenRequest
+from transport_trio.models import FurtherGrant, Session, TokenGrant, TokenOptions, TokenRequest
+from transport_trio.sessions.creation import whole_second
 from transport_trio.sessions.deps import Deps
-from transport_trio.sessions.grants import TokenExtended, TokenGranted, check_room, find, grants_of
+from transport_trio.sessions.grants import TokenExtended, TokenGranted, check_room, find, grants_of, plan_of
 from transport_trio.sessions.idempotency import IdempotencyKey, RunningKeys
 
 BAD_REQUEST = 400
@@ -138,7 +139,7 @@ class Tokens:
 
     def _end(self, session: Session, now: datetime, ttl_s: int | None, usual_s: int | None = None) -> datetime:
         """The end of a token of that length: whole seconds, as providers keep them, and not after the session's."""
-        start = now.replace(microsecond=0) + timedelta(seconds=1 if now.microsecond else 0)
+        start = whole_second(now)
         end = start + timedelta(seconds=ttl_s or usual_s or self._deps.settings.token_ttl_s)
         if ttl_s is not None and end > session.expires_at:
             left_s = max(int((session.expires_at - start).total_seconds()), 0)
@@ -146,15 +147,8 @@ class Tokens:
         return min(end, session.expires_at)
 
     async def _mint(self, session: Session, one: FurtherGrant) -> str:
-        plan = TokenPlan(
-            room_name=session.room.name,
-            room_config=session.room_config,
-            participant=one.participant,
-            expires_at=one.grant.expires_at,
-            options=one.options,
-        )
         try:
-            return await self._deps.connectors.get(session.provider).create_token(plan)
+            return await self._deps.connectors.get(session.provider).create_token(plan_of(session, one))
         except ProviderRejected as exc:
             if exc.status == BAD_REQUEST and one.options.provider_options:
                 raise InvalidRequest((f"$.options.{session.provider}", exc.detail)) from exc

@@ -10,7 +10,7 @@ from transport_trio.web.answers import answer
 from transport_trio.web.body import read_json
 from transport_trio.web.deps import WebDeps
 from transport_trio.web.query import parse_query
-from transport_trio.web.sessions import check_id
+from transport_trio.web.sessions import known
 from transport_trio.wire.out import participants_answer
 from transport_trio.wire.people import eject_body, message_body, permit_body
 
@@ -19,17 +19,15 @@ def register_people(app: QuartTrio, deps: WebDeps) -> None:
     service = deps.service
 
     async def asked(session_id: str) -> bytes:
-        """The body of a request about a session that there is: an unknown id counts before a wrong body."""
-        check_id(session_id)
-        await service.get(session_id)
+        """The body of a request about a session that there is."""
+        await known(deps, session_id)
         data = await read_json(deps.settings.body_timeout_s)
         parse_query(request.query_string, ())
         return data
 
     @app.get("/sessions/<session_id>/participants")
     async def read_participants(session_id: str) -> Response:
-        check_id(session_id)
-        session = await service.get(session_id)
+        session = await known(deps, session_id)
         parse_query(request.query_string, ())
         return answer(participants_answer(session))
 

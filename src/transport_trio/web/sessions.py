@@ -9,6 +9,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from transport_trio.errors import InvalidRequest, SessionNotFound
+from transport_trio.models import Session
 from transport_trio.ports import SessionQuery
 from transport_trio.sessions import IdempotencyKey
 from transport_trio.web.answers import answer
@@ -62,28 +63,27 @@ def register_sessions(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.get("/sessions/<session_id>")
     async def read_session(session_id: str) -> Response:
-        check_id(session_id)
-        session = await service.get(session_id)
+        session = await known(deps, session_id)
         parse_query(request.query_string, ())
         return answer(session_detail(session))
 
     @app.delete("/sessions/<session_id>")
     async def end_session(session_id: str) -> Response:
-        check_id(session_id)
-        await service.get(session_id)  # an id that is unknown counts before a query that is wrong
+        await known(deps, session_id)
         parse_query(request.query_string, ())
         session = await service.end(session_id)
         return answer({"message": "Session ended successfully", "session_id": session.id})
 
 
-def check_id(session_id: str) -> None:
-    """Refuse what cannot be an id of ours.
+async def known(deps: WebDeps, session_id: str) -> Session:
+    """The session. To be asked first: an id that is unknown counts before a query or a body that is wrong.
 
     Raises:
-        SessionNotFound.
+        SessionNotFound: also for what cannot be an id of ours.
     """
     if not SESSION_ID.fullmatch(session_id):
         raise SessionNotFound(session_id[:SHOWN_MAX_CHARS])
+    return await deps.service.get(session_id)
 
 
 def idempotency_key(headers: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ from transport_trio.web.auth import require_caller
 from transport_trio.web.body import body_of, read_json
 from transport_trio.web.deps import WebDeps
 from transport_trio.web.query import parse_query
-from transport_trio.web.sessions import check_id, idempotency_key
+from transport_trio.web.sessions import idempotency_key, known
 from transport_trio.wire.tokens import renewal_ttl_s, token_answer, token_fingerprint, token_grant, token_request
 
 
@@ -20,8 +20,7 @@ def register_tokens(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.post("/sessions/<session_id>/tokens")
     async def create_token(session_id: str) -> Response:
-        check_id(session_id)
-        session = await service.get(session_id)
+        session = await known(deps, session_id)
         data = await read_json(deps.settings.body_timeout_s)
         parse_query(request.query_string, ())
         key = idempotency_key(request.headers.getlist("Idempotency-Key"))
@@ -37,15 +36,13 @@ def register_tokens(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.get("/sessions/<session_id>/tokens")
     async def list_tokens(session_id: str) -> Response:
-        check_id(session_id)
-        session = await service.get(session_id)
+        session = await known(deps, session_id)
         parse_query(request.query_string, ())
         return answer({"tokens": [token_grant(session.id, one) for one in await service.tokens.list(session_id)]})
 
     @app.post("/sessions/<session_id>/tokens/<token_id>/renew")
     async def renew_token(session_id: str, token_id: str) -> Response:
-        check_id(session_id)
-        await service.get(session_id)
+        await known(deps, session_id)
         # What is asked for most often needs no body.
         data = await body_of(request).read(deps.settings.body_timeout_s)
         if data:

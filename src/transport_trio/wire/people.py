@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
@@ -11,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from transport_trio.errors import InvalidRequest
 from transport_trio.models import Permissions, PermissionsChange
 from transport_trio.wire.out import encode
-from transport_trio.wire.requests import USER_ID_MAX_CHARS, Body, body_of
+from transport_trio.wire.requests import USER_ID_MAX_CHARS, Body, body_of, control_faults
 
 IDS_MAX = 100  # Daily's limit for an eject
 ID_MAX_CHARS = 128
@@ -55,8 +53,8 @@ def eject_body(data: bytes) -> EjectBody:
     """
     body = body_of(data, EjectBody)
     faults = [
-        *_id_faults("$.participant_ids", body.participant_ids),
-        *_id_faults("$.user_ids", body.user_ids),
+        *control_faults("$.participant_ids", *body.participant_ids),
+        *control_faults("$.user_ids", *body.user_ids),
     ]
     if not body.participant_ids and not body.user_ids:
         faults.append(("$", "must name somebody in participant_ids or user_ids"))
@@ -74,7 +72,7 @@ def permit_body(data: bytes) -> tuple[str, PermissionsChange]:
     body = body_of(data, PermitBody)
     given = {name: may for name in SENDING if (may := getattr(body.permissions, name)) is not UNSET}
     can_admin = None if body.permissions.can_admin is UNSET else body.permissions.can_admin
-    faults = _id_faults("$.participant_id", [body.participant_id])
+    faults = list(control_faults("$.participant_id", body.participant_id))
     if not given and can_admin is None:
         faults.append(("$.permissions", "changes nothing"))
     elif given and len(given) < len(SENDING):
@@ -94,17 +92,9 @@ def message_body(data: bytes) -> tuple[MessageBody, int]:
     """
     body = body_of(data, MessageBody)
     size = len(encode(body.data))
-    faults = _id_faults("$.recipient", [body.recipient])
+    faults = list(control_faults("$.recipient", body.recipient))
     if size > MESSAGE_DATA_MAX_BYTES:
         faults.append(("$.data", f"must have at most {MESSAGE_DATA_MAX_BYTES} bytes as JSON; it has {size}"))
     if faults:
         raise InvalidRequest(*faults)
     return body, size
-
-
-def _id_faults(path: str, ids: Sequence[str]) -> list[tuple[str, str]]:
-    return [(path, "must not hold control characters") for _ in _unprintable(ids)][:1]
-
-
-def _unprintable(ids: Sequence[str]) -> Iterator[str]:
-    return (id_ for id_ in ids if any(unicodedata.category(char) == "Cc" for char in id_))

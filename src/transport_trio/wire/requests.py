@@ -126,7 +126,11 @@ def session_request(
         UnknownProvider: from `managed_options`.
     """
     managed = managed_options(body.provider)
-    faults = (*_name_faults(body), *_ttl_faults(body.options, settings), *_option_faults(body, managed))
+    faults = (
+        *_name_faults(body),
+        *_ttl_faults(body.options, settings),
+        *option_faults(body.options.daily, body.provider, managed),
+    )
     if faults:
         raise InvalidRequest(*faults)
     session_ttl_s = _or_default(body.options.session_ttl_s, settings.session_ttl_s)
@@ -152,8 +156,13 @@ def participant_config(body: ParticipantBody) -> ParticipantConfig:
 
 def participant_faults(body: ParticipantBody) -> Iterator[tuple[str, str]]:
     for field in ("name", "user_id"):
-        if any(unicodedata.category(char) == "Cc" for char in getattr(body, field) or ""):
-            yield f"$.participant_config.{field}", "must not hold control characters"
+        yield from control_faults(f"$.participant_config.{field}", getattr(body, field) or "")
+
+
+def control_faults(path: str, *texts: str) -> Iterator[tuple[str, str]]:
+    """A fault where one of these texts would break a line or a terminal."""
+    if any(unicodedata.category(char) == "Cc" for text in texts for char in text):
+        yield path, "must not hold control characters"
 
 
 def fingerprint(request: SessionRequest) -> str:
@@ -164,6 +173,11 @@ def fingerprint(request: SessionRequest) -> str:
     meant = attrs.asdict(request)
     if request.emptiness == Emptiness():
         del meant["emptiness"]
+    return digest_of(meant)
+
+
+def digest_of(meant: object) -> str:
+    """Equal for equal values, whatever the order of their keys."""
     canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -185,10 +199,11 @@ def _ttl_faults(options: OptionsBody, settings: Settings) -> Iterator[tuple[str,
         yield "$.options.bot_user_id_prefix", "is for empty_timeout_s, which is not there"
 
 
-def _option_faults(body: CreateBody, managed: frozenset[str]) -> Iterator[tuple[str, str]]:
-    if body.options.daily and body.provider != "daily":
-        yield "$.options.daily", f"is not for provider {body.provider!r}"
-    for key in sorted(managed & body.options.daily.keys()):
+def option_faults(options: dict[str, Any], provider: str, managed: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the `options.daily` of a session or a meeting token."""
+    if options and provider != "daily":
+        yield "$.options.daily", f"is not for provider {provider!r}"
+    for key in sorted(managed & options.keys()):
         yield f"$.options.daily.{key}", "is set by the service; it cannot be set here"
 
 

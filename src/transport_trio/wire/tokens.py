@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -20,6 +18,8 @@ from transport_trio.wire.requests import (
     ParticipantBody,
     Ttl,
     body_of,
+    digest_of,
+    option_faults,
     participant_config,
     participant_faults,
 )
@@ -80,8 +80,7 @@ def renewal_ttl_s(data: bytes) -> int | None:
 
 def token_fingerprint(session_id: str, request: TokenRequest) -> str:
     """Equal for requests that mean the same, for the same session; never that of a request for a session."""
-    canonical = json.dumps(["token", session_id, attrs.asdict(request)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return digest_of(["token", session_id, attrs.asdict(request)])
 
 
 def token_grant(session_id: SessionId, one: FurtherGrant) -> dict[str, Any]:
@@ -114,9 +113,6 @@ def token_answer(session_id: SessionId, one: FurtherGrant, meeting_token: str | 
 
 
 def _option_faults(options: dict[str, Any], provider: str, managed: frozenset[str]) -> Iterator[tuple[str, str]]:
-    if options and provider != "daily":
-        yield "$.options.daily", f"is not for provider {provider!r}"
-    for key in sorted(managed & options.keys()):
-        yield f"$.options.daily.{key}", "is set by the service; it cannot be set here"
+    yield from option_faults(options, provider, managed)
     if len(encode(options)) > OPTIONS_MAX_BYTES:
         yield "$.options.daily", f"must not be longer than {OPTIONS_MAX_BYTES} bytes: it goes into the token"

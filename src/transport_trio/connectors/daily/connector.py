@@ -168,14 +168,6 @@ class DailyConnector:
     def health(self) -> Check:
         return self._client.health.check()
 
-    async def _exists(self, name: str) -> bool:
-        """Whether Daily knows a room of that name, even an expired one that it has not collected yet."""
-        try:
-            await self._client.call(FIND_ROOM, lambda answer: None, room=name)
-        except RoomNotFound:
-            return False
-        return True
-
 
 @asynccontextmanager
 async def open_daily(
