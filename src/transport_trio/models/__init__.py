@@ -1,0 +1,58 @@
+"""What the service talks about: sessions, their rooms, and the people in them. Frozen data: no I/O, no clock.
+
+Every `datetime` is aware and in UTC; every number of seconds ends in `_s`.
+"""
+
+from transport_trio.models.checks import Check, CheckStatus
+from transport_trio.models.owed import CLOCK_SLACK_S, RoomDebt, RoomIntent
+from transport_trio.models.people import Leave, Participant, ParticipantConfig, Permissions, PermissionsChange, Presence
+from transport_trio.models.pushes import News, Push, PushKind
+from transport_trio.models.rooms import Privacy, Room, RoomConfig, RoomPlan
+from transport_trio.models.sessions import (
+    Emptiness,
+    EndReason,
+    IdempotencyRecord,
+    ProviderCleanup,
+    Session,
+    SessionId,
+    SessionRequest,
+    SessionStatus,
+    new_session_id,
+)
+from transport_trio.models.tokens import FurtherGrant, TokenGrant, TokenOptions, TokenPlan, TokenRequest, TokenStage
+
+__all__ = [
+    "CLOCK_SLACK_S",
+    "Check",
+    "CheckStatus",
+    "Emptiness",
+    "EndReason",
+    "FurtherGrant",
+    "IdempotencyRecord",
+    "Leave",
+    "News",
+    "Participant",
+    "ParticipantConfig",
+    "Permissions",
+    "PermissionsChange",
+    "Presence",
+    "Privacy",
+    "ProviderCleanup",
+    "Push",
+    "PushKind",
+    "Room",
+    "RoomConfig",
+    "RoomDebt",
+    "RoomIntent",
+    "RoomPlan",
+    "Session",
+    "SessionId",
+    "SessionRequest",
+    "SessionStatus",
+    "TokenGrant",
+    "TokenOptions",
+    "TokenPlan",
+    "TokenRequest",
+    "TokenStage",
+    "new_session_id",
+]
