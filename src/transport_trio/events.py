@@ -36,11 +36,15 @@ class Source(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """Base of all events. `time` is when we knew; the id comes from the journal when the event is committed."""
+    """Base of all events. `time` is when we knew; the id comes from the journal when the event is committed.
+
+    `after_end`: it comes behind `session_ended`, for those who asked for such events.
+    """
 
     type: ClassVar[EventType]
     session_id: SessionId
     time: datetime
+    after_end: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -141,7 +145,7 @@ class TokenExpired(TokenEvent):
 
 @attrs.frozen(kw_only=True)
 class SessionEnded(Event):
-    """Always a session's last event."""
+    """A session's last event, unless it was made with `events_after_end`."""
 
     type = EventType.SESSION_ENDED
     reason: EndReason

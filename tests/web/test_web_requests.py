@@ -387,8 +387,8 @@ def test_a_request_keeps_its_fingerprint_over_an_update() -> None:
     """Keys are remembered for a day, and a repeat must not be taken for another request by a newer version."""
     request = read({"provider": "daily"})
     assert fingerprint(request) == "0cd18ff7573db2e0de22c56c7a28e05c81cab797b54b9c3750d12f1c38d560e2"
-    other = read({"provider": "daily", "options": {"empty_timeout_s": 60}})
-    assert fingerprint(other) != fingerprint(request)
+    for option in ({"empty_timeout_s": 60}, {"events_after_end": True}):
+        assert fingerprint(read({"provider": "daily", "options": option})) != fingerprint(request)
 
 
 def test_equal_requests_have_equal_fingerprints_however_they_are_written() -> None:

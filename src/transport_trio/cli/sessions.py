@@ -26,6 +26,7 @@ PLACES = {
     "token_ttl_s": ("options", "token_ttl_s"),
     "empty_timeout_s": ("options", "empty_timeout_s"),
     "bot_user_id_prefix": ("options", "bot_user_id_prefix"),
+    "events_after_end": ("options", "events_after_end"),
 }
 
 json_option = click.option("--json", "as_json", is_flag=True, help="The service's answer as JSON, refusals too.")
@@ -72,6 +73,7 @@ def sessions() -> None:
 @click.option(
     "--bot-user-id-prefix", metavar="TEXT", help="Whose user id begins so is a bot, and nobody in that sense."
 )
+@click.option("--events-after-end", is_flag=True, help="Tell also what comes to be known behind session_ended.")
 @click.option(
     "--body", type=click.File(encoding="utf-8"), help="A request in JSON, - for standard input; the options above win."
 )

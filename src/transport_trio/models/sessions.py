@@ -66,6 +66,7 @@ class SessionRequest:
     token_ttl_s: int
     provider_options: dict[str, Any] = attrs.field(factory=dict)
     emptiness: Emptiness = attrs.field(factory=Emptiness)
+    events_after_end: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +94,7 @@ class Session:
     end_reason: EndReason | None = None
     provider_cleanup: ProviderCleanup | None = None
     further_tokens: tuple[FurtherGrant, ...] = ()
+    events_after_end: bool = False  # whether something may be told behind `session_ended`
     version: int = 0
 
     @property

@@ -266,4 +266,5 @@ class Creation:
             updated_at=now,
             expires_at=self._plan.room.expires_at,
             emptiness=request.emptiness,
+            events_after_end=request.events_after_end,
         )

@@ -116,7 +116,7 @@ def created(session: Session) -> SessionCreated:
 
 
 def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
-    """What `cause` does to `session`. An ended session never changes and never has another event.
+    """What `cause` does to `session`. An ended session does not change here: see `afterwards`.
 
     Raises:
         TooManyTokens, TokenNotFound: only for causes that concern a token.

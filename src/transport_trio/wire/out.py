@@ -101,6 +101,8 @@ def event_body(event: Event, event_id: int) -> bytes:
 def event_fields(event: Event) -> bytes:
     """All of an event's JSON but its type and id, at most `FIELDS_MAX_BYTES`; what `number` completes."""
     fields = {"time": timestamp(event.time), "session_id": event.session_id, **_own_fields(event)}
+    if event.after_end:
+        fields["after_end"] = True
     body = encode(fields)
     while len(body) > FIELDS_MAX_BYTES and fields.get("participants"):
         # `participants_total` keeps telling the truth; names of 128 characters can take 512 bytes each.

@@ -72,6 +72,7 @@ class OptionsBody(Body, frozen=True):
     token_ttl_s: Ttl | UnsetType = UNSET
     empty_timeout_s: Ttl | None = None
     bot_user_id_prefix: Annotated[str, Meta(min_length=1, max_length=USER_ID_MAX_CHARS)] | None = None
+    events_after_end: bool = False
     daily: dict[str, Any] = {}  # msgspec copies an empty one for each instance
 
 
@@ -142,6 +143,7 @@ def session_request(
         token_ttl_s=min(_or_default(body.options.token_ttl_s, settings.token_ttl_s), session_ttl_s),
         provider_options=body.options.daily,
         emptiness=Emptiness(timeout_s=body.options.empty_timeout_s, bot_user_id_prefix=body.options.bot_user_id_prefix),
+        events_after_end=body.options.events_after_end,
     )
 
 
@@ -173,6 +175,8 @@ def fingerprint(request: SessionRequest) -> str:
     meant = attrs.asdict(request)
     if request.emptiness == Emptiness():
         del meant["emptiness"]
+    if not request.events_after_end:
+        del meant["events_after_end"]
     return digest_of(meant)
 
 
