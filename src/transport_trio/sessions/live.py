@@ -237,8 +237,8 @@ class LiveSession:
         try:
             connector = self._deps.connectors.get(self.session.provider)
         except UnknownProvider:
-            # The service was started without this provider: the session's timers run on, its room is not watched.
-            log.warning("session without connector", extra={"session_id": self.session.id})
+            # The service was started without this provider, and has said so: the session's timers run on, its room is
+            # not watched.
             return None
         return Poller(deps=self._deps, connector=connector, session=lambda: self.session, ask=self.ask)
 

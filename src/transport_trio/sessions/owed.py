@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from datetime import datetime
 
@@ -76,13 +76,26 @@ class Ledger:
         """The ends of the rooms of this name."""
         return {owed.debt.expires_at for owed in self.named(provider, room_name)}
 
+    def by_provider(self) -> Counter[str]:
+        """How much is owed to whom."""
+        return Counter(owed.debt.provider for owed in self._by_session.values())
+
     def next(self, now: float, workers: int) -> list[Owed]:
-        """What to try now: all that somebody waits for, and of the rest as many as there are workers free."""
+        """What to try now: all that somebody waits for, and of the rest as many as there are workers free.
+
+        Each provider has workers of its own: one that answers nobody keeps those who wait for it busy for long.
+        """
         due = [owed for owed in self._by_session.values() if not owed.busy and owed.due <= now]
-        wanted = [owed for owed in due if owed.waiting]
-        free = workers - sum(owed.busy for owed in self._by_session.values())
-        others = heapq.nsmallest(max(free, 0), (owed for owed in due if not owed.waiting), key=lambda owed: owed.due)
-        return [*wanted, *others]
+        busy = Counter(owed.debt.provider for owed in self._by_session.values() if owed.busy)
+        others: defaultdict[str, list[Owed]] = defaultdict(list)
+        for owed in due:
+            if not owed.waiting:
+                others[owed.debt.provider].append(owed)
+        chosen = [owed for owed in due if owed.waiting]
+        for provider, waiting in others.items():
+            free = max(workers - busy[provider], 0)
+            chosen += heapq.nsmallest(free, waiting, key=lambda owed: owed.due)
+        return chosen
 
     def next_due(self, now: float) -> float:
         """When something comes due that is not so yet."""

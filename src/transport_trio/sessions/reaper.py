@@ -7,6 +7,8 @@ a debt too: nobody knows whether its room was made. A foreign room is never touc
 from __future__ import annotations
 
 import logging
+import math
+from collections import Counter
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -15,7 +17,7 @@ import attrs
 import trio
 
 from transport_trio.concurrency import doubling_s
-from transport_trio.errors import TransportError, UnknownProvider, VersionConflict
+from transport_trio.errors import TransportError, VersionConflict
 from transport_trio.models import ProviderCleanup, Room, RoomDebt, RoomIntent, Session
 from transport_trio.ports import Change, TransportConnector
 from transport_trio.sessions.deps import Deps
@@ -23,7 +25,7 @@ from transport_trio.sessions.owed import RETRY_MIN_S, Ledger, Owed, debt_of
 
 log = logging.getLogger(__name__)
 
-# At a time; the connector's rate limit decides how fast they really go. Those that somebody waits for come on top.
+# At a time for each provider; its rate limit decides how fast they really go. Whom somebody waits for comes on top.
 WORKERS = 4
 RETRY_MAX_S = 60.0
 # A create request of ours that got lost can still be carried out by the provider this long after.
@@ -47,6 +49,9 @@ class Reaper:
     def __len__(self) -> int:
         return len(self._ledger)
 
+    def owed_by_provider(self) -> Counter[str]:
+        return self._ledger.by_provider()
+
     def ends(self, provider: str, room_name: str) -> Collection[datetime]:
         """The ends of the rooms that are owed under this name. A new one needs another end to be told from them."""
         return self._ledger.ends(provider, room_name)
@@ -69,6 +74,8 @@ class Reaper:
         self._add(Owed(debt, due=trio.current_time(), written=False))
 
     def _add(self, owed: Owed) -> None:
+        if owed.debt.provider not in self._deps.connectors.names:
+            owed.due = math.inf  # until a start with such a connector
         if owed.debt.session_id not in self._ledger:
             self._ledger.add(owed)
             self._news.set()
@@ -137,9 +144,6 @@ class Reaper:
             result = await self._delete(owed, connector, session)
             if result is _Result.PAID:
                 await self._settle(debt, session)
-        except UnknownProvider:
-            self._count(debt.provider, "no_connector")
-            return _Result.FAILED
         except TransportError as exc:
             self._count(debt.provider, exc.code)
             level = logging.WARNING if owed.tries == 0 else logging.DEBUG

@@ -41,6 +41,7 @@ from transport_trio.sessions.people import Action, E
 from transport_trio.sessions.reaper import Reaper
 from transport_trio.sessions.reply import Reply
 from transport_trio.sessions.tokens import Tokens
+from transport_trio.sessions.unserved import tell_unserved
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class SessionService:
         self._deps = deps
         self._nursery = nursery
         self._live: dict[str, LiveSession] = {}
-        self._creating: set[SessionId] = set()
+        self._creating: dict[SessionId, str] = {}  # at which provider
         self._names: dict[tuple[str, str], SessionId] = {}  # room names, and whose they are
         self._keys = RunningKeys()
         self._accepting = True
@@ -87,10 +88,10 @@ class SessionService:
         self._deps.connectors.get(request.provider)
         if idempotency is not None:
             await self._keys.wait_for_first(idempotency)
-        self._admit()
+        self._admit(request.provider)
         reply: Reply[Created] = Reply()
         session_id = new_session_id()
-        self._creating.add(session_id)
+        self._creating[session_id] = request.provider
         if idempotency is not None:
             self._keys.begin(idempotency)
         self._nursery.start_soon(self._own, session_id, request, idempotency, reply, name=f"session {session_id}")
@@ -103,7 +104,7 @@ class SessionService:
         return connector.dry_run(made.room, made.token)
 
     def managed_options(self, provider: str) -> frozenset[str]:
-        """The keys of `options.{provider}` that callers may not set."""
+        """The keys of provider options that callers may not set."""
         return self._deps.connectors.get(provider).managed_options
 
     async def get(self, session_id: str) -> Session:
@@ -161,6 +162,7 @@ class SessionService:
         """Take up the sessions that the journal says are unfinished, and what it says is owed."""
         await self.reaper.load()
         snapshot = await self._deps.journal.snapshot()
+        tell_unserved(self._deps.connectors.names, snapshot.sessions, self.reaper.owed_by_provider())
         for session in snapshot.sessions:
             live = LiveSession(session, self._deps, self._on_ended, resumed=True)
             self._live[session.id] = live
@@ -186,11 +188,12 @@ class SessionService:
             raise Busy("the session is being taken up; repeat the request", RETRY_AFTER_S)
         return live
 
-    def _admit(self) -> None:
+    def _admit(self, provider: str) -> None:
         settings = self._deps.settings
         if not self._accepting:
             raise Stopping
-        if len(self._creating) >= settings.create_queue_max:
+        # Each provider has a queue of its own: one that answers nobody fills its own.
+        if sum(at == provider for at in self._creating.values()) >= settings.create_queue_max:
             raise Busy(f"{settings.create_queue_max} creations are under way (CREATE_QUEUE_MAX)", RETRY_AFTER_S)
         if len(self._live) + len(self._creating) >= settings.sessions_max:
             raise Busy(f"{settings.sessions_max} sessions are live (SESSIONS_MAX)", RETRY_AFTER_S)
@@ -269,7 +272,7 @@ class SessionService:
         return Created(session=session, meeting_token=token, replayed=True)
 
     def _creation_over(self, session_id: SessionId, idempotency: IdempotencyKey | None) -> None:
-        self._creating.discard(session_id)
+        self._creating.pop(session_id, None)
         if idempotency is not None:
             self._keys.over(idempotency)
         if not self._creating:
