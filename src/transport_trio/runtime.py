@@ -18,9 +18,9 @@ import trio_asyncio
 from prometheus_client import CollectorRegistry
 
 from transport_trio.bus import READER, NatsSettings, Relay, StreamPlan, open_embedded_nats, open_nats
-from transport_trio.concurrency import SystemClock, every, short_pauses
-from transport_trio.connectors import DAILY_LIMITS, NO_LIMITS, ConnectorRegistry, DailyConnector, open_daily
-from transport_trio.errors import ConnectorError, SettingsError
+from transport_trio.concurrency import SystemClock, short_pauses
+from transport_trio.connectors import ConnectorRegistry
+from transport_trio.domains import open_domains
 from transport_trio.hub import Hub, open_hub
 from transport_trio.journal import SqliteJournal, open_journal
 from transport_trio.metrics import Metrics
@@ -31,11 +31,6 @@ from transport_trio.settings import Settings
 from transport_trio.web import KeyRing, WebDeps, fit_open_files, serve
 
 log = logging.getLogger(__name__)
-
-# Between two questions to the provider whether key and domain are right.
-PROVIDER_CHECK_S = 30.0
-# How long a start waits to be told the time: a wrong wall clock would end sessions before their time.
-START_ASK_S = 2.0
 
 
 @attrs.frozen
@@ -91,10 +86,8 @@ async def _serve_until(
     async with AsyncExitStack() as stack:
         pauses = stack.enter_context(short_pauses())
         metrics.watch(metrics.garbage_pause, lambda: pauses.latest_s)
-        daily = await stack.enter_async_context(_open_connector(settings, metrics, clock))
-        with trio.move_on_after(START_ASK_S):
-            await clock.settle(daily.check)
-            await daily.prove_signing()
+        domains = await stack.enter_async_context(open_domains(settings, metrics, clock.now))
+        await domains.prepare(clock)
         journal = await stack.enter_async_context(
             open_journal(
                 settings.data_dir,
@@ -112,8 +105,9 @@ async def _serve_until(
         journal.on_commit(hub.tell)
         bus = await stack.enter_async_context(_open_bus(settings, journal, hub, metrics))
         connectors = ConnectorRegistry(metrics)
-        connectors.register(daily)
-        await stack.enter_async_context(_open_watches(clock, daily))
+        for daily in domains.connectors:
+            connectors.register(daily)
+        await stack.enter_async_context(domains.watch(clock))
         deps = Deps(journal=journal, connectors=connectors, clock=clock, metrics=metrics, settings=settings)
         service = await stack.enter_async_context(open_sessions(deps))
         web = WebDeps(
@@ -124,10 +118,10 @@ async def _serve_until(
             metrics=metrics,
             keys=KeyRing(settings.api_keys),
             clock=clock,
-            checks=lambda: [state.check(), journal.health(), bus.check(), *daily.checks(), clock.check()],
+            checks=lambda: [state.check(), journal.health(), bus.check(), *domains.checks(), clock.check()],
             started_at=trio.current_time(),
             stopping=lambda: state.stopping,
-            doors={daily.name: daily.door},
+            doors={daily.name: daily.door for daily in domains.connectors},
         )
         async with trio.open_nursery() as http:
             url = await http.start(partial(serve, web, stop=stop))
@@ -135,7 +129,7 @@ async def _serve_until(
             if not settings.api_keys:
                 log.warning("open to everybody who reaches the port: API_KEYS is not set", extra={"url": url})
             on_ready(Ready(url, bus.url))
-            http.start_soon(daily.keep_webhook, f"{url}/webhooks/{daily.name}", stop)
+            http.start_soon(domains.keep_webhooks, url, stop)
             await stop.wait()
             log.info("service stopping")
             state.stopping = True
@@ -151,48 +145,6 @@ async def _stop_on_signal(stop: trio.Event) -> None:
                 # Nothing that was answered is lost: the journal is durable at every instant.
                 os._exit(128 + number)
             stop.set()
-
-
-@asynccontextmanager
-async def _open_connector(settings: Settings, metrics: Metrics, clock: SystemClock) -> AsyncIterator[DailyConnector]:
-    if settings.daily_api_key is None or settings.daily_domain is None:
-        raise SettingsError("DAILY_API_KEY and DAILY_DOMAIN must both be set")
-    async with open_daily(
-        api_key=settings.daily_api_key,
-        domain=settings.daily_domain,
-        api_url=settings.daily_api_url,
-        timeout_s=settings.provider_timeout_s,
-        metrics=metrics,
-        rate_limits=DAILY_LIMITS if settings.daily_rate_limits else NO_LIMITS,
-        webhook_url=settings.daily_webhook_url,
-        webhook_secret=settings.daily_webhook_hmac,
-        poll_s=settings.presence_poll_s,
-        shared_presence_rooms=settings.daily_shared_presence_rooms,
-        sign_tokens=settings.daily_sign_tokens,
-        now=clock.now,
-    ) as daily:
-        yield daily
-
-
-@asynccontextmanager
-async def _open_watches(clock: SystemClock, daily: DailyConnector) -> AsyncIterator[None]:
-    """Keep an eye on our clock and on the provider, whether or not a session does."""
-
-    async def look() -> None:
-        try:
-            await daily.check()
-            await daily.prove_signing()
-        except ConnectorError as exc:
-            log.debug("provider check failed", extra={"error": str(exc)})
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(clock.watch, daily.check)
-        nursery.start_soon(every, PROVIDER_CHECK_S, look)
-        nursery.start_soon(daily.visit_rooms)
-        try:
-            yield
-        finally:
-            nursery.cancel_scope.cancel(reason="the service is stopping")
 
 
 @asynccontextmanager

@@ -10,6 +10,10 @@ import attrs
 
 from transport_trio import setting_forms as forms
 from transport_trio.errors import SettingsError
+from transport_trio.setting_connectors import DAILY, connector_names, unknown_variables, variable
+
+# What begins like this is a setting of each connector to Daily, but for the list of them.
+EACH = "daily_"
 
 
 def _setting(
@@ -19,8 +23,10 @@ def _setting(
     *,
     secret: bool = False,
     aliases: tuple[str, ...] = (),
+    own: bool = False,
 ) -> Any:
-    metadata = {"help": help_, "parse": parse, "secret": secret, "aliases": aliases}
+    """`own`: of one domain of Daily's; the other settings for Daily hold for further connectors, too."""
+    metadata = {"help": help_, "parse": parse, "secret": secret, "aliases": aliases, "own": own}
     return attrs.field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -38,11 +44,20 @@ class Settings:
     )
     data_dir: Path = _setting(Path("data"), "Folder of the journal; one service at a time.", Path)
 
-    daily_api_key: str | None = _setting(None, "API key of the Daily domain.", forms.api_key, secret=True)
-    daily_domain: str | None = _setting(None, "Daily domain: the part before .daily.co.", forms.domain_name)
+    daily_connectors: tuple[str, ...] = _setting(
+        (DAILY,),
+        "Connectors to Daily, comma-separated, one for each domain: `daily`, and names like `daily-eu`, whose settings"
+        " are DAILY_EU_API_KEY, DAILY_EU_DOMAIN and so on. Callers choose one as `provider`.",
+        connector_names,
+    )
+    daily_api_key: str | None = _setting(None, "API key of the Daily domain.", forms.api_key, secret=True, own=True)
+    daily_domain: str | None = _setting(None, "Daily domain: the part before .daily.co.", forms.domain_name, own=True)
     daily_api_url: str = _setting("https://api.daily.co/v1", "Daily's REST API.", forms.http_url)
     daily_rate_limits: bool = _setting(
-        True, "Keep under Daily's rate limits ourselves; false where Daily has lifted them for you.", forms.switch
+        True,
+        "Keep under Daily's rate limits ourselves; false where Daily has lifted them for you.",
+        forms.switch,
+        own=True,
     )
     daily_shared_presence_rooms: int = _setting(
         100,
@@ -58,9 +73,14 @@ class Settings:
         "Where Daily reaches POST /webhooks/daily of this service; with it we register the webhook ourselves, watch"
         " it and remove it at the end. `self`: our own address, for a sandbox beside us.",
         forms.webhook_url,
+        own=True,
     )
     daily_webhook_hmac: bytes | None = _setting(
-        None, "The webhook's hmac (base64), where it was registered by hand.", forms.base64_secret, secret=True
+        None,
+        "The webhook's hmac (base64), where it was registered by hand.",
+        forms.base64_secret,
+        secret=True,
+        own=True,
     )
     provider_timeout_s: float = _setting(10.0, "Longest wait for one answer of the provider.", forms.number(0.1, 300))
     room_prefix: str = _setting("tt", "Start of the names that we choose for rooms.", forms.room_prefix)
@@ -111,7 +131,9 @@ class Settings:
         10000, "Live sessions at once; more are refused (429).", forms.number(1, 1000000, integer=True)
     )
     create_queue_max: int = _setting(
-        100, "Creations under way at once; more are refused (429).", forms.number(1, 100000, integer=True)
+        100,
+        "Creations under way at once, at each connector; more are refused (429).",
+        forms.number(1, 100000, integer=True),
     )
 
     heartbeat_s: float = _setting(
@@ -159,6 +181,11 @@ class Settings:
         10.0, "How long a stop may take for requests under way, then again for NATS.", forms.number(0, 300)
     )
 
+    # What further connectors to Daily have of their own, by the names of the fields above; and variables that look
+    # as if they were a connector's but are nobody's, with what is wrong with them.
+    further: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False)
+    unclaimed: tuple[str, ...] = ()
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings; an empty variable counts as unset.
@@ -166,29 +193,89 @@ class Settings:
         Raises:
             SettingsError: one line with the variable, the fault and what would be right. A secret's value is not in it.
         """
+        given = {name: text.strip() for name, text in environ.items() if text.strip()}
         values: dict[str, Any] = {}
-        for field in attrs.fields(cls):
-            for variable in (field.name.upper(), *field.metadata["aliases"]):
-                text = environ.get(variable, "").strip()
-                if not text:
-                    continue
-                try:
-                    values[field.name] = field.metadata["parse"](text)
-                except forms.Fault as fault:
-                    shown = "(hidden)" if field.metadata["secret"] else repr(text)
-                    raise SettingsError(f"{variable}: {shown} {fault}") from None
-                break
+        for field in TABLE:
+            for name in (field.name.upper(), *field.metadata["aliases"]):
+                if name in given:
+                    values[field.name] = _read(field, name, given[name])
+                    break
         if "tls_key_file" in values and "tls_certificate_file" not in values:
             raise SettingsError("TLS_KEY_FILE: there is no certificate for this key; give TLS_CERTIFICATE_FILE, too")
-        return cls(**values)
+        connectors = values.get("daily_connectors", (DAILY,))
+        further = {name: _own(name, given) for name in connectors if name != DAILY}
+        settings = cls(**values, further=further, unclaimed=_unclaimed(given, connectors))
+        settings._check_connectors()
+        return settings
+
+    def of(self, connector: str) -> Settings:
+        """These settings as they are for one connector to Daily: its own values stand in the fields `daily_...`."""
+        if connector == DAILY:
+            return self
+        own: dict[str, Any] = {field.name: field.default for field in EACH_CONNECTORS if field.metadata["own"]}
+        own.update(self.further.get(connector, {}))
+        return attrs.evolve(self, **own)
+
+    def missing_variables(self) -> list[str]:
+        """What no connector to Daily can do without, and is not there."""
+        return [
+            variable(name, wanted)
+            for name in self.daily_connectors
+            for wanted in ("api_key", "domain")
+            if getattr(self.of(name), f"{EACH}{wanted}") is None
+        ]
+
+    def _check_connectors(self) -> None:
+        if self.daily_connectors != (DAILY,) and self.unclaimed:
+            raise SettingsError(self.unclaimed[0])
+        for wanted, why in UNIQUE.items():
+            seen: dict[Any, str] = {}
+            for name in self.daily_connectors:
+                value = getattr(self.of(name), f"{EACH}{wanted}")
+                value = value.lower() if wanted == "domain" and value else value
+                first = seen.setdefault(value, name)
+                if value not in (None, "self") and first != name:
+                    both = f"{variable(name, wanted)}: is the same as {variable(first, wanted)}"
+                    raise SettingsError(f"{both}; {why}")
+
+
+TABLE = tuple(field for field in attrs.fields(Settings) if "parse" in field.metadata)
+EACH_CONNECTORS = tuple(field for field in TABLE if field.name.startswith(EACH) and field.name != "daily_connectors")
+# What no two connectors can share.
+UNIQUE = {
+    "api_key": "give each connector a domain of its own, with its own key",
+    "domain": "give each connector a domain of its own",
+    "webhook_url": "Daily pushes to /webhooks/ and the connector's name",
+}
+
+
+def _read(field: attrs.Attribute[Any], name: str, text: str) -> Any:
+    try:
+        return field.metadata["parse"](text)
+    except forms.Fault as fault:
+        shown = "(hidden)" if field.metadata["secret"] else repr(text)
+        raise SettingsError(f"{name}: {shown} {fault}") from None
+
+
+def _own(connector: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """What the connector's own variables say."""
+    names = {field: variable(connector, field.name.removeprefix(EACH)) for field in EACH_CONNECTORS}
+    return {field.name: _read(field, name, given[name]) for field, name in names.items() if name in given}
+
+
+def _unclaimed(given: Mapping[str, str], connectors: tuple[str, ...]) -> tuple[str, ...]:
+    settings = [field.name.removeprefix(EACH) for field in EACH_CONNECTORS]
+    defaults = {field.name.upper() for field in EACH_CONNECTORS if not field.metadata["own"]}
+    named = given.keys() - defaults - {"DAILY_CONNECTORS"}
+    return tuple(f"{name}: {fault}" for name, fault in unknown_variables(named, connectors, settings))
 
 
 def describe() -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, for `--help` and the documentation."""
     rows = []
-    for field in attrs.fields(Settings):
-        default = field.default
-        shown = "" if default in (None, ()) else str(default).lower() if isinstance(default, bool) else str(default)
+    for field in TABLE:
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        shown = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
         if isinstance(default, float):
             shown = f"{default:g}"
         rows.append((field.name.upper(), shown, field.metadata["help"]))

@@ -19,7 +19,7 @@ OF_ROOM = [op for op in OPERATIONS if op.of_room]
 def failed(op: Operation, status: int, content: bytes = b"", retry_after_s: float | None = None) -> Failed:
     answer = Answer(status=status, content=content, at=NOON, retry_after_s=retry_after_s)
     with pytest.raises(Failed) as caught:
-        understand(op, answer, lambda _: None, room="lobby", secret="sandbox")
+        understand(op, answer, lambda _: None, room="lobby", secret="sandbox", provider="daily")
     return caught.value
 
 
@@ -57,7 +57,7 @@ def test_a_404_where_no_room_was_asked_for_is_a_rejection(op: Operation) -> None
 def test_every_status_is_a_success_or_one_of_the_ports_errors(op: Operation, status: int, content: bytes) -> None:
     if 200 <= status < 300:
         answer = Answer(status=status, content=content, at=NOON)
-        assert understand(op, answer, lambda _: "read", room="lobby", secret="sandbox") == "read"
+        assert understand(op, answer, lambda _: "read", room="lobby", secret="sandbox", provider="daily") == "read"
         return
     failure = failed(op, status, content)
     error = failure.error

@@ -108,6 +108,7 @@ def bench(metrics: Metrics) -> Callable[..., Bench]:
     def build(*steps: Step, takes_s: float = 0.0, limits: DailyLimits = DAILY_LIMITS) -> Bench:
         exchange = ScriptedExchange(list(steps), takes_s)
         client = DailyClient(
+            provider="daily",
             exchange=exchange,  # type: ignore[arg-type]
             health=Health("daily"),
             metrics=metrics,

@@ -83,6 +83,7 @@ class Watched:
 def watched() -> Watched:
     domain, metrics = Domain(), Metrics.create(CollectorRegistry())
     client = DailyClient(
+        provider="daily",
         exchange=domain,  # type: ignore[arg-type]
         health=Health("daily"),
         metrics=metrics,

@@ -11,13 +11,14 @@ import click
 from transport_trio import logs
 from transport_trio.cli.failures import SettingsFailure, readable
 from transport_trio.errors import SettingsError
+from transport_trio.setting_connectors import DAILY
 from transport_trio.settings import Settings, describe
 
 WITHOUT_ACCOUNT = (
     "{missing} not set: give DAILY_API_KEY and DAILY_DOMAIN of your Daily account, "
     "or run `transport-trio serve --sandbox`, which needs none"
 )
-
+WITHOUT_DOMAIN = "{missing} not set: each connector that DAILY_CONNECTORS names needs key and domain of its own"
 
 # The sandbox forgets at its end and its people stay for seconds: a folder of its own, and a livelier beat.
 SANDBOX_DEFAULTS = {
@@ -80,10 +81,11 @@ def _settings(*, sandbox: bool) -> Settings:
         settings = Settings.from_environ({**defaults, **{name: text for name, text in os.environ.items() if text}})
     except SettingsError as exc:
         raise SettingsFailure(str(exc)) from exc
-    missing = [name for name in ("daily_api_key", "daily_domain") if getattr(settings, name) is None]
+    missing = settings.missing_variables()
     if missing and not sandbox:
-        names = " and ".join(name.upper() for name in missing)
-        raise SettingsFailure(WITHOUT_ACCOUNT.format(missing=f"{names} {'is' if len(missing) == 1 else 'are'}"))
+        names = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
+        text = WITHOUT_ACCOUNT if settings.daily_connectors == (DAILY,) else WITHOUT_DOMAIN
+        raise SettingsFailure(text.format(missing=names))
     return settings
 
 

@@ -6,6 +6,7 @@ Every `datetime` is aware and in UTC; every number of seconds ends in `_s`.
 from transport_trio.models.checks import Check, CheckStatus
 from transport_trio.models.owed import CLOCK_SLACK_S, RoomDebt, RoomIntent
 from transport_trio.models.people import Leave, Participant, ParticipantConfig, Permissions, PermissionsChange, Presence
+from transport_trio.models.providers import provider_kind
 from transport_trio.models.pushes import News, Push, PushKind
 from transport_trio.models.rooms import Privacy, Room, RoomConfig, RoomPlan
 from transport_trio.models.sessions import (
@@ -55,4 +56,5 @@ __all__ = [
     "TokenRequest",
     "TokenStage",
     "new_session_id",
+    "provider_kind",
 ]

@@ -29,6 +29,7 @@ from transport_trio.models import (
     SessionStatus,
     TokenGrant,
     TokenPlan,
+    provider_kind,
 )
 from transport_trio.ports import Change, TransportConnector
 from transport_trio.sessions.deps import Deps
@@ -249,7 +250,7 @@ class Creation:
 
     def _in_callers_words(self, exc: ConnectorError) -> Exception:
         if isinstance(exc, ProviderRejected) and exc.status == BAD_REQUEST and self._plan.request.provider_options:
-            return InvalidRequest((f"$.options.{self._plan.provider}", exc.detail))
+            return InvalidRequest((f"$.options.{provider_kind(self._plan.provider)}", exc.detail))
         return exc
 
     def _session(self, room: Room) -> Session:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from transport_trio.errors import InvalidRequest, ProviderRejected, SessionHasEnded
-from transport_trio.models import FurtherGrant, Session, TokenGrant, TokenOptions, TokenRequest
+from transport_trio.models import FurtherGrant, Session, TokenGrant, TokenOptions, TokenRequest, provider_kind
 from transport_trio.sessions.creation import whole_second
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.grants import TokenExtended, TokenGranted, check_room, find, grants_of, plan_of
@@ -51,7 +51,7 @@ class Tokens:
         self._command = command
 
     def managed_options(self, provider: str) -> frozenset[str]:
-        """The keys of a token's `options.{provider}` that callers may not set."""
+        """The keys that a token's provider options have and that callers may not set."""
         return self._deps.connectors.get(provider).managed_token_options
 
     async def list(self, session_id: str) -> tuple[FurtherGrant, ...]:
@@ -151,7 +151,7 @@ class Tokens:
             return await self._deps.connectors.get(session.provider).create_token(plan_of(session, one))
         except ProviderRejected as exc:
             if exc.status == BAD_REQUEST and one.options.provider_options:
-                raise InvalidRequest((f"$.options.{session.provider}", exc.detail)) from exc
+                raise InvalidRequest((f"$.options.{provider_kind(session.provider)}", exc.detail)) from exc
             raise
 
     async def _committed(self, session_id: str, command: Command) -> Session:

@@ -19,7 +19,7 @@ from transport_trio.events import (
     SessionUpdated,
     TokenEvent,
 )
-from transport_trio.models import Participant, Session
+from transport_trio.models import Participant, Session, provider_kind
 
 EVENT_MAX_BYTES = 64 * 1024
 # Leaves room for `type` and a 19-digit `id`, which are put in front when the event is numbered.
@@ -65,7 +65,7 @@ def session_summary(session: Session) -> dict[str, Any]:
         "created_at": timestamp(session.created_at),
         "updated_at": timestamp(session.updated_at),
         "presence_checked_at": timestamp(session.presence_checked_at) if session.presence_checked_at else None,
-        "provider_metadata": {f"{session.provider}_room_data": session.room.metadata},
+        "provider_metadata": {f"{provider_kind(session.provider)}_room_data": session.room.metadata},
     }
     if session.ended_at is not None:
         shown["ended_at"] = timestamp(session.ended_at)

@@ -18,7 +18,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from transport_trio.errors import InvalidRequest
-from transport_trio.models import Emptiness, ParticipantConfig, Permissions, Privacy, RoomConfig, SessionRequest
+from transport_trio.models import (
+    Emptiness,
+    ParticipantConfig,
+    Permissions,
+    Privacy,
+    RoomConfig,
+    SessionRequest,
+    provider_kind,
+)
 from transport_trio.settings import Settings
 
 DEPTH_MAX = 32
@@ -205,7 +213,7 @@ def _ttl_faults(options: OptionsBody, settings: Settings) -> Iterator[tuple[str,
 
 def option_faults(options: dict[str, Any], provider: str, managed: frozenset[str]) -> Iterator[tuple[str, str]]:
     """What is wrong with the `options.daily` of a session or a meeting token."""
-    if options and provider != "daily":
+    if options and provider_kind(provider) != "daily":
         yield "$.options.daily", f"is not for provider {provider!r}"
     for key in sorted(managed & options.keys()):
         yield f"$.options.daily.{key}", "is set by the service; it cannot be set here"

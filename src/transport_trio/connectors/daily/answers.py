@@ -19,10 +19,10 @@ from transport_trio.errors import (
     ProviderUnreachable,
     RoomNotFound,
 )
+from transport_trio.setting_connectors import variable
 
 T = TypeVar("T")
 
-PROVIDER = "daily"
 KEY_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 # Daily answers a malformed header with 400; to our callers it is the same fault as a wrong key.
 HEADER_ERROR = "authorization-header-error"
@@ -78,7 +78,9 @@ class Failed(Exception):
         self.trouble = str(error) if trouble is None else trouble
 
 
-def understand(op: Operation, answer: Answer, read: Callable[[Answer], T], *, room: str, secret: str) -> T:
+def understand(
+    op: Operation, answer: Answer, read: Callable[[Answer], T], *, room: str, secret: str, provider: str
+) -> T:
     """What `read` makes of a success.
 
     Raises:
@@ -88,17 +90,17 @@ def understand(op: Operation, answer: Answer, read: Callable[[Answer], T], *, ro
         try:
             return read(answer)
         except BrokenAnswer as exc:
-            raise broken(op, str(exc)) from exc
-    raise _refusal(op, answer, room, secret)
+            raise broken(op, str(exc), provider) from exc
+    raise _refusal(op, answer, room, secret, provider)
 
 
-def broken(op: Operation, why: str) -> Failed:
+def broken(op: Operation, why: str, provider: str) -> Failed:
     """An answer arrived, but it says nothing: the request may well have taken effect."""
-    message = f"{PROVIDER}'s answer to {op.name} makes no sense: {why}"
-    return Failed("broken", ProviderUnreachable(PROVIDER, message, in_doubt=not op.repeatable), again=op.repeatable)
+    message = f"{provider}'s answer to {op.name} makes no sense: {why}"
+    return Failed("broken", ProviderUnreachable(provider, message, in_doubt=not op.repeatable), again=op.repeatable)
 
 
-def _refusal(op: Operation, answer: Answer, room: str, secret: str) -> Failed:
+def _refusal(op: Operation, answer: Answer, room: str, secret: str, provider: str) -> Failed:
     try:
         body = answer.json
     except BrokenAnswer:
@@ -108,29 +110,29 @@ def _refusal(op: Operation, answer: Answer, room: str, secret: str) -> Failed:
     status = answer.status
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait_s = answer.retry_after_s
-        return Failed("throttled", ProviderThrottled(PROVIDER, wait_s or 0.0), again=True, retry_after_s=wait_s)
+        return Failed("throttled", ProviderThrottled(provider, wait_s or 0.0), again=True, retry_after_s=wait_s)
     if status in KEY_REFUSALS or kind == HEADER_ERROR:
-        trouble = f"{PROVIDER} refuses our key ({status} {kind or detail}); check DAILY_API_KEY"
+        trouble = f"{provider} refuses our key ({status} {kind or detail}); check {variable(provider, 'api_key')}"
         refused = status if status in KEY_REFUSALS else HTTPStatus.UNAUTHORIZED
-        return Failed("rejected", ProviderRejected(PROVIDER, refused, detail), trouble=trouble)
+        return Failed("rejected", ProviderRejected(provider, refused, detail), trouble=trouble)
     if status == HTTPStatus.NOT_FOUND:
-        return _not_found(op, body, kind, detail, room)
+        return _not_found(op, body, kind, detail, room, provider)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT:
-        return Failed("rejected", ProviderRejected(PROVIDER, status, detail), trouble="")
-    error = ProviderUnreachable(PROVIDER, f"{PROVIDER} answered {status}: {detail}", in_doubt=not op.repeatable)
+        return Failed("rejected", ProviderRejected(provider, status, detail), trouble="")
+    error = ProviderUnreachable(provider, f"{provider} answered {status}: {detail}", in_doubt=not op.repeatable)
     return Failed("server_error", error, again=op.repeatable, retry_after_s=answer.retry_after_s)
 
 
-def _not_found(op: Operation, body: Any, kind: str, detail: str, room: str) -> Failed:
+def _not_found(op: Operation, body: Any, kind: str, detail: str, room: str, provider: str) -> Failed:
     if detail == NO_ENDPOINT:
-        trouble = f"{PROVIDER} has no endpoint for {op.name}; check DAILY_API_URL"
-        return Failed("rejected", ProviderRejected(PROVIDER, HTTPStatus.NOT_FOUND, detail), trouble=trouble)
+        trouble = f"{provider} has no endpoint for {op.name}; check {variable(provider, 'api_url')}"
+        return Failed("rejected", ProviderRejected(provider, HTTPStatus.NOT_FOUND, detail), trouble=trouble)
     if kind != NOT_FOUND and not (isinstance(body, dict) and body.get("deleted") is True):
         # A proxy's 404, say. Believing it would end sessions and forget rooms.
-        return broken(op, "it is a 404, but not of the API")
+        return broken(op, "it is a 404, but not of the API", provider)
     if op.of_room:
-        return Failed("not_found", RoomNotFound(PROVIDER, room), trouble="")
-    return Failed("rejected", ProviderRejected(PROVIDER, HTTPStatus.NOT_FOUND, detail), trouble="")
+        return Failed("not_found", RoomNotFound(provider, room), trouble="")
+    return Failed("rejected", ProviderRejected(provider, HTTPStatus.NOT_FOUND, detail), trouble="")
 
 
 def _phrase(status: int) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import attrs
 import trio
 
-from transport_trio.connectors.daily.answers import PROVIDER, Answer, Failed, understand
+from transport_trio.connectors.daily.answers import Answer, Failed, understand
 from transport_trio.connectors.daily.exchange import Exchange
 from transport_trio.connectors.daily.operations import OPERATIONS, DailyLimits, Operation
 from transport_trio.connectors.health import Health
@@ -37,6 +37,7 @@ PAUSE_MAX_S = 60.0
 
 @attrs.define(eq=False, kw_only=True)
 class DailyClient:
+    provider: str
     exchange: Exchange
     health: Health
     metrics: Metrics
@@ -93,10 +94,12 @@ class DailyClient:
                 yield
         except LineTooLong as exc:
             self._count_wait(op, waiting_since)
-            raise ProviderThrottled(PROVIDER, exc.wait_s) from exc
+            raise ProviderThrottled(self.provider, exc.wait_s) from exc
         except SlotsTaken as exc:
             self._count_wait(op, waiting_since)
-            raise ProviderTimeout(PROVIDER, f"{PROVIDER} is slow: {SLOTS} requests of the same kind wait") from exc
+            raise ProviderTimeout(
+                self.provider, f"{self.provider} is slow: {SLOTS} requests of the same kind wait"
+            ) from exc
 
     async def _attempt(
         self,
@@ -112,15 +115,15 @@ class DailyClient:
         try:
             path = op.path.format(room=quote(room, safe=""), item=quote(item, safe=""))
             answer = await self.exchange.ask(op, path, body, params)
-            meaning = partial(understand, op, answer, read, room=room, secret=self.secret)
+            meaning = partial(understand, op, answer, read, room=room, secret=self.secret, provider=self.provider)
             value = await trio.to_thread.run_sync(meaning) if len(answer.content) > LARGE_BYTES else meaning()
             outcome = "ok"
         except Failed as failed:
             outcome = failed.outcome
             raise
         finally:
-            self.metrics.provider_requests.labels(provider=PROVIDER, operation=op.name, outcome=outcome).inc()
-            self.metrics.provider_seconds.labels(provider=PROVIDER, operation=op.name).observe(
+            self.metrics.provider_requests.labels(provider=self.provider, operation=op.name, outcome=outcome).inc()
+            self.metrics.provider_seconds.labels(provider=self.provider, operation=op.name).observe(
                 trio.current_time() - started
             )
         return value
@@ -145,7 +148,7 @@ class DailyClient:
         if not isinstance(failed.error, ProviderThrottled) or failed.retry_after_s is not None:
             return failed.error
         # Daily says nothing about when; its window will have passed by then.
-        return ProviderThrottled(PROVIDER, self._limit(op).period_s)
+        return ProviderThrottled(self.provider, self._limit(op).period_s)
 
     def _tell(self, failed: Failed) -> None:
         if failed.trouble:
@@ -158,4 +161,4 @@ class DailyClient:
 
     def _count_wait(self, op: Operation, since: float) -> None:
         waited_s = trio.current_time() - since
-        self.metrics.provider_throttle_seconds.labels(provider=PROVIDER, tier=op.tier).inc(waited_s)
+        self.metrics.provider_throttle_seconds.labels(provider=self.provider, tier=op.tier).inc(waited_s)

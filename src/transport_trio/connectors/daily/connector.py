@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from transport_trio.connectors.daily import incall
-from transport_trio.connectors.daily.answers import PROVIDER, Answer
+from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
 from transport_trio.connectors.daily.door import DailyDoor
 from transport_trio.connectors.daily.exchange import open_exchange
@@ -47,6 +47,7 @@ from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound, Se
 from transport_trio.metrics import Metrics
 from transport_trio.models import Check, PermissionsChange, Room, RoomConfig, RoomPlan, TokenPlan
 from transport_trio.ports import Seen
+from transport_trio.setting_connectors import DAILY, variable
 
 
 @attrs.define(eq=False)
@@ -66,7 +67,7 @@ class DailyConnector:
 
     @property
     def name(self) -> str:
-        return PROVIDER
+        return self._client.provider
 
     @property
     def managed_options(self) -> frozenset[str]:
@@ -138,9 +139,9 @@ class DailyConnector:
     async def check(self) -> datetime | None:
         theirs, date = await self._client.call(CHECK, lambda answer: (parse_domain_name(answer.json), answer.date))
         if theirs is not None and theirs.lower() != self._domain.lower():
-            fault = f"the API key is the domain {theirs!r}'s, but DAILY_DOMAIN says {self._domain!r}"
+            fault = f"the API key is the domain {theirs!r}'s, but {variable(self.name, 'domain')} says {self._domain!r}"
             self._client.health.configured(fault)
-            raise ProviderRejected(PROVIDER, HTTPStatus.OK, fault)
+            raise ProviderRejected(self.name, HTTPStatus.OK, fault)
         self._client.health.configured()
         return date
 
@@ -172,6 +173,7 @@ class DailyConnector:
 @asynccontextmanager
 async def open_daily(
     *,
+    name: str = DAILY,
     api_key: str,
     domain: str,
     api_url: str,
@@ -188,6 +190,7 @@ async def open_daily(
     """A connector for one Daily domain; its connections close with the block. No request is made by opening it.
 
     Args:
+        name: what callers write as `provider`; errors, log lines and metrics say it, too.
         timeout_s: the longest wait for one answer; a call takes at most 2.5 times as long, retries and waits included.
         webhook_url: where Daily reaches us, or `self`; None: `keep_webhook` has nothing to do.
         poll_s: between two looks of whoever watches a room.
@@ -200,14 +203,14 @@ async def open_daily(
         SettingsError: no HTTP header can carry the key.
     """
     if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        raise SettingsError("DAILY_API_KEY: (hidden) must be printable ASCII characters without blanks")
+        raise SettingsError(f"{variable(name, 'api_key')}: (hidden) must be printable ASCII characters without blanks")
     async with open_exchange(
-        api_key=api_key, api_url=api_url, timeout_s=timeout_s, operations=OPERATIONS, slots=SLOTS
+        provider=name, api_key=api_key, api_url=api_url, timeout_s=timeout_s, operations=OPERATIONS, slots=SLOTS
     ) as exchange:
         client = DailyClient(
-            exchange=exchange, health=Health(PROVIDER), metrics=metrics, limits=rate_limits, secret=api_key
+            provider=name, exchange=exchange, health=Health(name), metrics=metrics, limits=rate_limits, secret=api_key
         )
-        door = DailyDoor(secrets=() if webhook_secret is None else (webhook_secret,))
+        door = DailyDoor(provider=name, secrets=() if webhook_secret is None else (webhook_secret,))
         keeper = None
         if webhook_url is not None:
             keeper = WebhookKeeper(client=client, door=door, metrics=metrics, url=webhook_url, secret=webhook_secret)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import trio
 
-from transport_trio.connectors.daily.answers import PROVIDER, Answer
+from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import DailyClient
 from transport_trio.connectors.daily.operations import DOMAIN_PRESENCE
 from transport_trio.connectors.daily.reading import parse_rooms
@@ -67,12 +67,14 @@ class DomainLook:
             rooms, at = await self.client.call(DOMAIN_PRESENCE, _read)
         except ConnectorError as exc:
             if self._failure is None:
-                log.warning("presence of the domain is unknown", extra={"provider": PROVIDER, "error": str(exc)})
+                log.warning(
+                    "presence of the domain is unknown", extra={"provider": self.client.provider, "error": str(exc)}
+                )
             exc.told = True
             self._failure, self._failed_at = exc, trio.current_time()
             raise
         if self._failure is not None:
-            log.info("presence of the domain is known again", extra={"provider": PROVIDER})
+            log.info("presence of the domain is known again", extra={"provider": self.client.provider})
         self._failure = None
         self._latest = Everybody(rooms=rooms, answered_at=trio.current_time(), at=at)
         return self._latest

@@ -16,6 +16,7 @@ from transport_trio.connectors.daily.reading import NAME_MAX, BrokenAnswer, clea
 from transport_trio.connectors.daily.signature import check_signature
 from transport_trio.errors import WebhookRefused
 from transport_trio.models import News, Participant, Permissions, Push, PushKind
+from transport_trio.setting_connectors import DAILY, variable
 
 TEST = {"test": "test"}
 JOINED, LEFT = "participant.joined", "participant.left"
@@ -30,6 +31,7 @@ class DailyDoor:
     """Implements `ports.WebhookDoor`. `secrets` are those that Daily may sign with."""
 
     secrets: Sequence[bytes] = ()
+    provider: str = DAILY
     _seen: OrderedDict[tuple[str, ...], None] = attrs.field(factory=OrderedDict)
 
     def read(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Push:
@@ -37,7 +39,8 @@ class DailyDoor:
             # Who has a secret made by Daily learns it only after this test has been answered.
             if _is_test(body):
                 return Push(kind=PushKind.TEST, type="test")
-            raise WebhookRefused("no secret is known to check it with; set DAILY_WEBHOOK_HMAC or DAILY_WEBHOOK_URL")
+            hmac, url = (variable(self.provider, setting) for setting in ("webhook_hmac", "webhook_url"))
+            raise WebhookRefused(f"no secret is known to check it with; set {hmac} or {url}")
         check_signature(self.secrets, headers, body, now)
         try:
             event = parse_json(body)

@@ -14,7 +14,7 @@ import httpx
 import trio
 
 from transport_trio import __version__
-from transport_trio.connectors.daily.answers import PROVIDER, Answer, Failed, broken
+from transport_trio.connectors.daily.answers import Answer, Failed, broken
 from transport_trio.connectors.daily.operations import Operation
 from transport_trio.errors import ProviderTimeout, ProviderUnreachable
 
@@ -28,6 +28,7 @@ class Exchange:
     """Speaks to httpx's transport. Its client would add cookies, redirects and authentication, none of which this API
     has, for two fifths of the processor time of a request."""
 
+    provider: str
     api_url: str
     headers: httpx.Headers = attrs.field(repr=False)
     pools: Mapping[str, httpx.AsyncHTTPTransport]  # by purpose
@@ -66,44 +67,42 @@ class Exchange:
         try:
             with trio.fail_after(self.timeout_s):
                 async with aclosing(await self.pools[op.purpose].handle_async_request(request)) as response:
-                    return await _receive(op, response)
+                    return await self._receive(op, response)
         except (trio.TooSlowError, httpx.TimeoutException) as exc:
             raise self._late(op, sent=sent) from exc
         except httpx.RequestError as exc:
-            raise _lost(op, sent=sent) from exc
+            raise self._lost(op, sent=sent) from exc
 
     def _late(self, op: Operation, *, sent: bool) -> Failed:
-        message = f"no connection to {PROVIDER} could be made in time"
+        message = f"no connection to {self.provider} could be made in time"
         if sent:
-            message = f"{PROVIDER} did not answer {op.name} within {self.timeout_s:g} s"
+            message = f"{self.provider} did not answer {op.name} within {self.timeout_s:g} s"
         in_doubt = sent and not op.repeatable
-        return Failed("timeout", ProviderTimeout(PROVIDER, message, in_doubt=in_doubt), again=not in_doubt)
+        return Failed("timeout", ProviderTimeout(self.provider, message, in_doubt=in_doubt), again=not in_doubt)
 
+    def _lost(self, op: Operation, *, sent: bool) -> Failed:
+        """No connection, or one that broke. What was never sent can be sent again, whatever it is."""
+        in_doubt = sent and not op.repeatable
+        what = f"the connection broke during {op.name}" if sent else "no connection could be made"
+        error = ProviderUnreachable(self.provider, f"{self.provider} cannot be reached: {what}", in_doubt=in_doubt)
+        return Failed("unreachable", error, again=not in_doubt)
 
-def _lost(op: Operation, *, sent: bool) -> Failed:
-    """No connection, or one that broke. What was never sent can be sent again, whatever it is."""
-    in_doubt = sent and not op.repeatable
-    what = f"the connection broke during {op.name}" if sent else "no connection could be made"
-    error = ProviderUnreachable(PROVIDER, f"{PROVIDER} cannot be reached: {what}", in_doubt=in_doubt)
-    return Failed("unreachable", error, again=not in_doubt)
-
-
-async def _receive(op: Operation, response: httpx.Response) -> Answer:
-    content = bytearray()
-    try:
-        async for chunk in response.aiter_raw():
-            content += chunk
+    async def _receive(self, op: Operation, response: httpx.Response) -> Answer:
+        content = bytearray()
+        try:
+            async for chunk in response.aiter_raw():
+                content += chunk
+                if len(content) > op.answer_max_bytes:
+                    # Not `break`: that would leave httpx's generators to the garbage collector. The next read fails.
+                    await response.aclose()
+        except httpx.RequestError as exc:
             if len(content) > op.answer_max_bytes:
-                # Not `break`: that would leave httpx's generators to the garbage collector. The next read fails.
-                await response.aclose()
-    except httpx.RequestError as exc:
-        if len(content) > op.answer_max_bytes:
-            raise broken(op, "it does not end") from exc
-        raise
-    headers = response.headers
-    return Answer.of(
-        response.status_code, bytes(content), headers.get("date"), headers.get("retry-after"), datetime.now(UTC)
-    )
+                raise broken(op, "it does not end", self.provider) from exc
+            raise
+        headers = response.headers
+        return Answer.of(
+            response.status_code, bytes(content), headers.get("date"), headers.get("retry-after"), datetime.now(UTC)
+        )
 
 
 class WholeBody(httpx.AsyncByteStream):
@@ -123,7 +122,7 @@ class WholeBody(httpx.AsyncByteStream):
 
 @asynccontextmanager
 async def open_exchange(
-    *, api_key: str, api_url: str, timeout_s: float, operations: Sequence[Operation], slots: int
+    *, provider: str, api_key: str, api_url: str, timeout_s: float, operations: Sequence[Operation], slots: int
 ) -> AsyncIterator[Exchange]:
     """Connections for up to `slots` requests of each operation at once; they close with the block.
 
@@ -145,7 +144,7 @@ async def open_exchange(
         pools = {
             purpose: await stack.enter_async_context(_pool(tls, count * slots)) for purpose, count in purposes.items()
         }
-        yield Exchange(api_url, headers, pools, timeout_s)
+        yield Exchange(provider, api_url, headers, pools, timeout_s)
 
 
 def _pool(tls: ssl.SSLContext, connections_max: int) -> httpx.AsyncHTTPTransport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from transport_trio.connectors.daily.answers import PROVIDER, Answer
+from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import DailyClient
 from transport_trio.connectors.daily.mapping import permissions_body
 from transport_trio.connectors.daily.operations import (
@@ -60,5 +60,5 @@ async def _call(client: DailyClient, op: Operation, room: str, body: dict[str, A
     except RoomNotFound as exc:
         # Only the free text of Daily's 404 tells an empty room from a missing one, and that text may change.
         if await room_exists(client, room):
-            raise NobodyInCall(PROVIDER, room) from exc
+            raise NobodyInCall(client.provider, room) from exc
         raise

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from transport_trio.concurrency import doubling_s
-from transport_trio.connectors.daily.answers import PROVIDER, Answer
+from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import DailyClient
 from transport_trio.connectors.daily.door import TYPES, DailyDoor
 from transport_trio.connectors.daily.operations import CREATE_WEBHOOK, DELETE_WEBHOOK, LIST_WEBHOOKS, UPDATE_WEBHOOK
@@ -79,7 +79,7 @@ class WebhookKeeper:
 
     def health(self) -> Check:
         status = CheckStatus.DEGRADED if self._trouble else CheckStatus.OK
-        return Check(f"webhook:{PROVIDER}", status, self._trouble)
+        return Check(f"webhook:{self.client.provider}", status, self._trouble)
 
     async def _look_after(self, secret: bytes) -> None:
         ours = [hook for hook in await self.client.call(LIST_WEBHOOKS, _hooks) if hook.url == self.url]
@@ -96,7 +96,7 @@ class WebhookKeeper:
             uuid = (await self.client.call(CREATE_WEBHOOK, _made, body=self._body(secret))).uuid
         self._uuid = uuid
         if repaired:
-            self.metrics.webhook_repairs.labels(provider=PROVIDER).inc()
+            self.metrics.webhook_repairs.labels(provider=self.client.provider).inc()
             log.warning("webhook repaired", extra={"url": self.url, "state": hook.state if hook else "gone"})
         else:
             log.info("webhook registered", extra={"url": self.url})
@@ -131,7 +131,7 @@ class WebhookKeeper:
         if trouble and trouble != self._trouble:
             log.warning("webhook not in force", extra={"url": self.url, "trouble": trouble})
         self._trouble = trouble
-        self.metrics.webhook_active.labels(provider=PROVIDER).set(not trouble)
+        self.metrics.webhook_active.labels(provider=self.client.provider).set(not trouble)
 
 
 def _hooks(answer: Answer) -> tuple[Hook, ...]:

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from transport_trio.concurrency import Seldom
-from transport_trio.connectors.daily.answers import PROVIDER, Answer
+from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import DailyClient
 from transport_trio.connectors.daily.crowd import Crowd
 from transport_trio.connectors.daily.domain import DomainLook, Everybody
@@ -83,7 +83,7 @@ class Looking:
         """
         room = self._note(room_name)
         is_many = self._crowd.note(room_name)
-        self.metrics.presence_shared.labels(provider=PROVIDER).set(is_many)
+        self.metrics.presence_shared.labels(provider=self.client.provider).set(is_many)
         if not is_many:
             return await self._look_into(room_name, room)
         if fresh:
@@ -113,7 +113,9 @@ class Looking:
         try:
             await self._look_into(room_name, room)
         except ConnectorError as exc:
-            log.debug("visit failed", extra={"provider": PROVIDER, "room_name": room_name, "error": str(exc)})
+            log.debug(
+                "visit failed", extra={"provider": self.client.provider, "room_name": room_name, "error": str(exc)}
+            )
 
     def _whose_turn(self) -> tuple[str, Room] | None:
         turn, now = next(iter(self._rooms.items()), None), trio.current_time()
@@ -179,7 +181,9 @@ class Looking:
             if exc.status != HTTPStatus.BAD_REQUEST:
                 raise
             # It is the limit that Daily refuses, not the room: better no news of it than half of the people.
-            raise ProviderUnreachable(PROVIDER, f"{PROVIDER} names only some of {total} people") from exc
+            raise ProviderUnreachable(
+                self.client.provider, f"{self.client.provider} names only some of {total} people"
+            ) from exc
 
     def _tell_oddities(self, room_name: str, people: People) -> None:
         missing = max(people.total - people.listed, 0)
@@ -187,7 +191,12 @@ class Looking:
             return
         log.warning(
             "presence makes no sense",
-            extra={"provider": PROVIDER, "room_name": room_name, "skipped": people.skipped, "missing": missing},
+            extra={
+                "provider": self.client.provider,
+                "room_name": room_name,
+                "skipped": people.skipped,
+                "missing": missing,
+            },
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from transport_trio.connectors.daily.answers import PROVIDER, Answer
+from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import DailyClient
 from transport_trio.connectors.daily.mapping import token_body, token_claims
 from transport_trio.connectors.daily.operations import CHECK, READ_TOKEN
@@ -71,12 +71,12 @@ class Signing:
             self._fault = str(exc)
             return
         self._domain_id, self._fault = domain_id, ""
-        log.info("meeting tokens are signed here", extra={"provider": PROVIDER})
+        log.info("meeting tokens are signed here", extra={"provider": self._client.provider})
 
     def health(self) -> Check:
         status = CheckStatus.DEGRADED if self._fault else CheckStatus.OK
         message = f"tokens are minted by Daily: {self._fault}" if self._fault else ""
-        return Check(f"signing:{PROVIDER}", status, message)
+        return Check(f"signing:{self._client.provider}", status, message)
 
     def _sign(self, plan: TokenPlan, domain_id: str) -> str:
         claims = token_claims(token_body(plan)) | {"d": domain_id, "iat": int(self._now().timestamp())}
@@ -95,7 +95,7 @@ class Signing:
         expected = token_body(plan)["properties"]
         for name in ("room_name", "user_name", "user_id", "is_owner"):
             if not isinstance(read, dict) or read.get(name) != expected[name]:
-                raise ProviderRejected(PROVIDER, 200, f"it reads another {name} in a token of ours")
+                raise ProviderRejected(self._client.provider, 200, f"it reads another {name} in a token of ours")
 
 
 def _domain_id(answer: Answer) -> str:
