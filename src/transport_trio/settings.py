@@ -216,6 +216,12 @@ class Settings:
         own.update(self.further.get(connector, {}))
         return attrs.evolve(self, **own)
 
+    def having(self, connector: str, **own: Any) -> Settings:
+        """These settings with other values in the fields `daily_...` of one connector."""
+        if connector == DAILY:
+            return attrs.evolve(self, **own)
+        return attrs.evolve(self, further={**self.further, connector: {**self.further.get(connector, {}), **own}})
+
     def missing_variables(self) -> list[str]:
         """What no connector to Daily can do without, and is not there."""
         return [

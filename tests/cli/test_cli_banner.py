@@ -21,6 +21,11 @@ def test_the_default_address_needs_no_option() -> None:
     assert shown(url="http://127.0.0.1:9").splitlines()[3].endswith("transport-trio watch --url http://127.0.0.1:9")
 
 
+def test_the_session_to_try_is_one_at_a_connector_that_is_there() -> None:
+    assert """-d '{"provider": "daily"}'""" in shown()
+    assert """-d '{"provider": "daily-eu"}'""" in shown(provider="daily-eu")
+
+
 @pytest.mark.parametrize(
     ("url", "reachable"),
     [("http://0.0.0.0:80", "http://127.0.0.1:80"), ("http://[::]:80", "http://[::1]:80")],

@@ -59,6 +59,29 @@ def test_options_become_its_settings(start_server: StartServer) -> None:
     assert ask(f"{child.url}/v1/rooms", key="a-real-looking-key")["total_count"] == 0
 
 
+def test_further_domains_have_a_key_each_and_are_in_the_banner(start_server: StartServer) -> None:
+    child = start_server(
+        *("sandbox", "--port", "0", "--domain", "my-team"),
+        *("--further-domain", "my-team-eu", "--further-domain", "my-team-us=a-key"),
+    )
+    banner = child.read_banner()
+    assert "the domain 'my-team-eu', its control at /sandbox/domains/my-team-eu\n" in banner
+    assert "a-key" not in banner
+    named = [ask(f"{child.url}/v1/", key=key)["domain_name"] for key in ("sandbox", "my-team-eu", "a-key")]
+    assert named == ["my-team", "my-team-eu", "my-team-us"]
+
+
+@pytest.mark.parametrize(
+    "given", [["my team"], ["=key"], ["sandbox"], ["eu=sandbox"], ["eu", "eu=other"], ["eu=key", "us=key"]]
+)
+def test_domains_that_could_not_be_told_apart_are_wrong_usage(given: list[str]) -> None:
+    options = [part for one in given for part in ("--further-domain", one)]
+    result = CliRunner().invoke(cli, ["sandbox", *options])
+    assert result.exit_code == 2
+    assert "--further-domain" in result.output
+    assert "domain" in result.output
+
+
 def test_a_seed_makes_two_sandboxes_alike(start_server: StartServer) -> None:
     names = []
     for _ in range(2):

@@ -138,6 +138,15 @@ def test_without_an_account_one_line_says_both_ways(run_command, environ: dict[s
     assert "serve --sandbox" in line
 
 
+def test_a_connector_without_a_domain_is_named_in_one_line(run_command) -> None:
+    environ = {"DAILY_CONNECTORS": "daily,daily-eu", "DAILY_API_KEY": "key", "DAILY_DOMAIN": "team"}
+    done = run_command("serve", **environ, DAILY_EU_API_KEY="other")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "Error: DAILY_EU_DOMAIN is not set: each connector that DAILY_CONNECTORS names needs key and domain of its own"
+    ]
+
+
 @pytest.mark.parametrize(
     ("environ", "words"),
     [

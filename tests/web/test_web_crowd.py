@@ -162,22 +162,26 @@ import resource, sys
 from transport_trio.settings import Settings
 from transport_trio.web import fit_open_files
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
-fitted = fit_open_files(Settings(connections_max=1000, listeners_max=900))
+connectors = tuple(sys.argv[3:])
+fitted = fit_open_files(Settings(connections_max=1000, listeners_max=900, daily_connectors=connectors))
 print(fitted.connections_max, fitted.listeners_max, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "told"),
+    ("soft", "hard", "connectors", "told"),
     [
-        (64, 4096, "1000 800 1256"),  # raised to what is wanted
-        (2000, 4096, "1000 800 2000"),  # left alone
-        (64, 600, "344 276 600"),  # as far as may be
-        (64, 200, "100 80 200"),
+        (64, 4096, ["daily"], "1000 800 1256"),  # raised to what is wanted
+        (64, 4096, ["daily", "daily-eu"], "1000 800 1336"),
+        (2000, 4096, ["daily"], "1000 800 2000"),  # left alone
+        (64, 600, ["daily"], "344 276 600"),  # as far as may be
+        (64, 200, ["daily"], "100 80 200"),
     ],
 )
-def test_limits_fit_into_the_open_files_that_the_system_allows(soft: int, hard: int, told: str) -> None:
-    command = [sys.executable, "-c", FIT, str(soft), str(hard)]
+def test_limits_fit_into_the_open_files_that_the_system_allows(
+    soft: int, hard: int, connectors: list[str], told: str
+) -> None:
+    command = [sys.executable, "-c", FIT, str(soft), str(hard), *connectors]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TEST_S)
     assert done.stdout.strip() == told
 

@@ -11,19 +11,27 @@ from pathlib import Path
 
 from transport_trio import __version__
 from transport_trio.cli.target import DEFAULT_URL
+from transport_trio.setting_connectors import DAILY
 
-BODY = '{"provider": "daily"}'
 
-
-def banner(*, url: str, needs_key: bool, nats_url: str | None, sandbox_url: str | None, program: str) -> str:
+def banner(
+    *,
+    url: str,
+    needs_key: bool,
+    nats_url: str | None,
+    sandbox_url: str | None,
+    program: str,
+    provider: str = DAILY,
+) -> str:
     """`program` is how the reader can call us."""
+    body = f'{{"provider": "{provider}"}}'
     secret = "TRANSPORT_TRIO_API_KEY=ONE-OF-YOUR-API_KEYS " if needs_key else ""
     key = " -H 'Authorization: Bearer ONE-OF-YOUR-API_KEYS'" if needs_key else ""
     reachable = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     rows = [
         (
             "create a session",
-            f"curl -X POST {reachable}/sessions{key} -H 'Content-Type: application/json' -d '{BODY}'",
+            f"curl -X POST {reachable}/sessions{key} -H 'Content-Type: application/json' -d '{body}'",
         ),
         ("follow the events", f"{secret}{program} watch" + ("" if reachable == DEFAULT_URL else f" --url {reachable}")),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
@@ -24,7 +25,7 @@ Daily sandbox at {url}/v1 for the domain {domain!r}
 
   a room     curl -X POST {url}/v1/rooms -H "Authorization: Bearer {key}" -H 'Content-Type: application/json' -d '{{}}'
   control    curl {url}/sandbox
-
+{further}
 Everything is in memory and gone when it stops. Ctrl-C stops it.
 """
 
@@ -45,10 +46,23 @@ class FaultParam(click.ParamType[Fault]):
         return fault
 
 
+class FurtherDomain(click.ParamType[tuple[str, str]]):
+    """A domain's name and key."""
+
+    name = "DOMAIN[=KEY]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        domain, _, key = str(value).partition("=")
+        if not re.fullmatch(r"[A-Za-z0-9-]+", domain):
+            self.fail(f"{domain!r} is no domain's name; give one like my-team-eu", param, ctx)
+        return domain, key or domain
+
+
 @click.command(
     epilog="""\b
     Examples:
       transport-trio sandbox --people
+      transport-trio sandbox --further-domain sandbox-eu
       transport-trio sandbox --lag-s 15 --ghost-s 20 --seed 1
       transport-trio sandbox --fault '{"kind": "lost_response", "operation": "create_room", "chance": 0.1}'
     """
@@ -71,6 +85,14 @@ class FaultParam(click.ParamType[Fault]):
     show_envvar=True,
     help="The domain to be.",
 )
+@click.option(
+    "--further-domain",
+    "further_domains",
+    type=FurtherDomain(),
+    multiple=True,
+    help="A domain to be besides, with rooms, limits and webhooks of its own; its key is its name, or DOMAIN=KEY."
+    " May be repeated.",
+)
 @click.option("--people/--no-people", default=False, help="Whether people come and go by themselves.  [no]")
 @click.option(
     "--rate-limits/--no-rate-limits", default=True, help="Whether to refuse with 429 past Daily's limits.  [yes]"
@@ -90,7 +112,7 @@ class FaultParam(click.ParamType[Fault]):
 def sandbox(**options: Any) -> int:
     """Run the Daily sandbox alone, under /v1 like the real one, until SIGTERM or Ctrl-C."""
     logs.configure("warning", None)
-    config = SandboxConfig(**options)
+    config = _config(**options)
     try:
         return trio.run(_serve_until_signal, config)
     except Exception as exc:
@@ -100,6 +122,15 @@ def sandbox(**options: Any) -> int:
         raise failure from exc
 
 
+def _config(*, further_domains: tuple[tuple[str, str], ...], **options: Any) -> SandboxConfig:
+    if len(dict(further_domains)) < len(further_domains):
+        raise click.BadParameter("a domain is there twice", param_hint="--further-domain")
+    try:
+        return SandboxConfig(**options, further_domains=dict(further_domains))
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--further-domain") from exc
+
+
 async def _serve_until_signal(config: SandboxConfig) -> int:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
@@ -107,9 +138,16 @@ async def _serve_until_signal(config: SandboxConfig) -> int:
                 nursery.start_soon(_stop_on_signal, signals, server.cancel_scope)
                 url = await server.start(serve_sandbox, config)
                 key = config.api_key if config.api_key == DEFAULT_NAME else "$DAILY_API_KEY"
-                click.echo(BANNER.format(url=url, domain=config.domain, key=key))
+                click.echo(BANNER.format(url=url, domain=config.domain, key=key, further=_further(config)))
             nursery.cancel_scope.cancel(reason="the sandbox has stopped")
     return 0
+
+
+def _further(config: SandboxConfig) -> str:
+    return "".join(
+        f"  besides    the domain {domain!r}, its control at /sandbox/domains/{domain}\n"
+        for domain in config.further_domains
+    )
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], server: trio.CancelScope) -> None:

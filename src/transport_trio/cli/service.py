@@ -6,13 +6,13 @@ import logging
 import sys
 from functools import partial
 
-import attrs
 import click
 import trio
 
 from transport_trio.cli.banner import banner, program_name
 from transport_trio.runtime import Ready, run
 from transport_trio.sandbox import SandboxConfig, serve_sandbox
+from transport_trio.setting_connectors import DAILY
 from transport_trio.settings import Settings
 
 
@@ -30,16 +30,19 @@ async def _alone(settings: Settings, new_epoch: bool) -> None:
 async def _with_sandbox(settings: Settings, new_epoch: bool) -> None:
     # The banner says where it is; its own lines would come first and mislead.
     logging.getLogger("transport_trio.sandbox").setLevel(logging.WARNING)
-    config = SandboxConfig(people=True)
+    domains = {name: f"sandbox{name.removeprefix(DAILY)}" for name in settings.daily_connectors}
+    first, *further = domains.values()
+    config = SandboxConfig(people=True, domain=first, api_key=first, further_domains={each: each for each in further})
     async with trio.open_nursery() as nursery:
         url = await nursery.start(serve_sandbox, config)
-        settings = attrs.evolve(
-            settings,
-            daily_api_key=config.api_key,
-            daily_domain=config.domain,
-            daily_api_url=f"{url}/v1",
-            daily_webhook_url=settings.daily_webhook_url or "self",
-        )
+        for connector, domain in domains.items():
+            settings = settings.having(
+                connector,
+                daily_api_key=domain,
+                daily_domain=domain,
+                daily_api_url=f"{url}/v1",
+                daily_webhook_url=settings.of(connector).daily_webhook_url or "self",
+            )
         await run(settings, new_epoch=new_epoch, on_ready=partial(_show, settings, url))
         nursery.cancel_scope.cancel(reason="the service has stopped")
 
@@ -53,6 +56,7 @@ def _show(settings: Settings, sandbox_url: str | None, ready: Ready) -> None:
             nats_url=ready.nats_url,
             sandbox_url=sandbox_url,
             program=program_name(sys.argv),
+            provider=settings.daily_connectors[0],
         )
     )
 

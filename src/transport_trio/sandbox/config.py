@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -60,6 +60,7 @@ class SandboxConfig:
     seed: int | None = None  # makes ids, names, people and faults repeatable
     faults: tuple[Fault, ...] = ()
 
+    further_domains: Mapping[str, str] = attrs.field(factory=dict, repr=False)  # their keys, by name
     webhooks_max: int = attrs.field(default=1, validator=gt(0))  # what a paid domain was seen to allow
     max_rooms: int = attrs.field(default=10_000, validator=gt(0))
     requests_max: int = attrs.field(default=10_000, validator=gt(0))  # of the log of requests; older ones are dropped
@@ -68,6 +69,20 @@ class SandboxConfig:
     def realistic(cls, **changes: Any) -> SandboxConfig:
         """Daily as measured: presence 15 s late, ghosts after a rejoin."""
         return cls(**{"presence_lag_s": REALISTIC_LAG_S, "ghost_s": REALISTIC_GHOST_S, **changes})
+
+    def __attrs_post_init__(self) -> None:
+        names, keys = [self.domain, *self.further_domains], [self.api_key, *self.further_domains.values()]
+        if len(set(names)) < len(names) or len(set(keys)) < len(keys):
+            raise ValueError("each domain needs a name and a key of its own")
+        if not all(names) or not all(keys):
+            raise ValueError("no domain has an empty name or key")
+
+    def each_domain(self) -> Iterator[SandboxConfig]:
+        """A configuration for each domain, this one's first; they differ in name, in key and in what a seed makes."""
+        yield attrs.evolve(self, further_domains={})
+        for number, (domain, key) in enumerate(self.further_domains.items(), 1):
+            seed = None if self.seed is None else self.seed + number
+            yield attrs.evolve(self, further_domains={}, domain=domain, api_key=key, seed=seed)
 
     @property
     def domain_id(self) -> str:

@@ -60,7 +60,7 @@ class Edge:
             path=scope["path"],
             args=args,
             query=_query(scope["query_string"]),
-            authorization=_authorization(scope),
+            authorization=authorization_of(scope),
             raw_body=body,
             hung_up=hung_up,
         )
@@ -131,7 +131,7 @@ def _query(query_string: bytes) -> dict[str, str]:
     return dict(reversed(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))) if query_string else {}
 
 
-def _authorization(scope: HTTPScope) -> str:
+def authorization_of(scope: HTTPScope) -> str:
     return next((bytes(value).decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
 
 

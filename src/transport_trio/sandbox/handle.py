@@ -29,8 +29,22 @@ class JoinRefused(SandboxError):
 class SandboxHandle:
     """Where the sandbox is, and everything that can be done to it. Calls block, for milliseconds."""
 
-    def __init__(self, url: str, *, api_key: str, domain: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str,
+        domain: str,
+        control: str = "/sandbox",
+        further_domains: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
+        self._control = control
+        # The other domains behind this port, by name. An outage is theirs, too.
+        self.further = {
+            name: SandboxHandle(url, api_key=key, domain=name, control=f"{control}/domains/{quote(name, safe='')}")
+            for name, key in (further_domains or {}).items()
+        }
         self.api_url = f"{url}/v1"
         self.api_key = api_key
         self.domain = domain
@@ -140,7 +154,7 @@ class SandboxHandle:
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
         data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self.url}/sandbox{path}", data, method=method)  # noqa: S310 - our own URL
+        request = Request(f"{self.url}{self._control}{path}", data, method=method)  # noqa: S310 - our own URL
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as response:
                 answer: Json = json.load(response)

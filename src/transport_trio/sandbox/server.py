@@ -19,6 +19,7 @@ from transport_trio.sandbox.control import control_routes
 from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.deliveries import Deliveries
 from transport_trio.sandbox.edge import Edge
+from transport_trio.sandbox.front import Front
 from transport_trio.sandbox.outage import Outage
 
 HANG_UP_S = 0.5  # for answers under way when an outage begins
@@ -41,18 +42,28 @@ async def serve_sandbox(
     Raises:
         OSError: the address cannot be listened on.
     """
-    deliveries, outage = Deliveries(), Outage()
-    sandbox = Sandbox(config, clock, post=deliveries.post, wake=deliveries.wake)
-    routes = [*api_routes(sandbox), *control_routes(sandbox, outage)]
-    app = Edge(routes, partial(unknown, sandbox), sandbox.now)
+    outage = Outage()
+    domains: list[tuple[Sandbox, Deliveries]] = []
+    for each in config.each_domain():
+        deliveries = Deliveries()
+        domains.append((Sandbox(each, clock, post=deliveries.post, wake=deliveries.wake), deliveries))
+    app = _front([sandbox for sandbox, _ in domains], outage)
     listener = _bound(config.host, config.port)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(deliveries.run, sandbox)
+        for sandbox, deliveries in domains:
+            nursery.start_soon(deliveries.run, sandbox)
         await _listen(app, listener, config.host, outage, task_status)
 
 
+def _front(domains: list[Sandbox], outage: Outage) -> Front:
+    edges = [Edge([*api_routes(one), *control_routes(one, outage)], partial(unknown, one), one.now) for one in domains]
+    by_name = {one.config.domain: edge for one, edge in zip(domains, edges, strict=True)}
+    by_key = {one.config.api_key: edge for one, edge in zip(domains, edges, strict=True)}
+    return Front(edges[0], by_name, by_key)
+
+
 async def _listen(
-    app: Edge, listener: socket.socket, host: str, outage: Outage, task_status: trio.TaskStatus[str]
+    app: Front, listener: socket.socket, host: str, outage: Outage, task_status: trio.TaskStatus[str]
 ) -> None:
     port = listener.getsockname()[1]
     url = _url(host, port)

@@ -68,7 +68,12 @@ def sandbox_in_thread(config: SandboxConfig | None = None) -> Iterator[SandboxHa
     url = run.started.get(timeout=START_S)
     try:
         if url is not None:
-            yield SandboxHandle(url, api_key=run.config.api_key, domain=run.config.domain)
+            yield SandboxHandle(
+                url,
+                api_key=run.config.api_key,
+                domain=run.config.domain,
+                further_domains=run.config.further_domains,
+            )
     finally:
         run.cancel()
         thread.join(STOP_S)

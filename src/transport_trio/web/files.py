@@ -14,13 +14,16 @@ log = logging.getLogger(__name__)
 
 # For the journal, the provider, NATS, and connections that are being refused.
 FILES_KEPT = 256
+# More for each further connector: 16 requests of each of the five kinds that come in numbers.
+FILES_OF_A_CONNECTOR = 80
 REST_SHARE = 5  # one connection in so many is for those who are no listeners: /health, at the least
 
 
 def fit_open_files(settings: Settings) -> Settings:
     """The settings with no more connections and listeners than fit; the soft limit of open files is raised first."""
-    files = _raise_limit(settings.connections_max + FILES_KEPT)
-    connections = min(settings.connections_max, max(files - FILES_KEPT, files // 2))
+    kept = FILES_KEPT + FILES_OF_A_CONNECTOR * (len(settings.daily_connectors) - 1)
+    files = _raise_limit(settings.connections_max + kept)
+    connections = min(settings.connections_max, max(files - kept, files // 2))
     listeners = min(settings.listeners_max, connections - connections // REST_SHARE)
     if (connections, listeners) != (settings.connections_max, settings.listeners_max):
         told = {"connections_max": connections, "listeners_max": listeners, "open_files_max": files}

@@ -97,9 +97,9 @@ class WebhookKeeper:
         self._uuid = uuid
         if repaired:
             self.metrics.webhook_repairs.labels(provider=self.client.provider).inc()
-            log.warning("webhook repaired", extra={"url": self.url, "state": hook.state if hook else "gone"})
+            log.warning("webhook repaired", extra={**self._told, "state": hook.state if hook else "gone"})
         else:
-            log.info("webhook registered", extra={"url": self.url})
+            log.info("webhook registered", extra=self._told)
         for extra in ours:
             if extra.uuid != self._uuid:
                 await self.client.call(DELETE_WEBHOOK, lambda answer: None, item=extra.uuid)
@@ -115,9 +115,13 @@ class WebhookKeeper:
             except ConnectorError as exc:
                 trouble = str(exc)
             else:
-                log.info("webhook removed", extra={"url": self.url})
+                log.info("webhook removed", extra=self._told)
                 return
-        log.warning("webhook left behind; the next start takes it over", extra={"url": self.url, "trouble": trouble})
+        log.warning("webhook left behind; the next start takes it over", extra={**self._told, "trouble": trouble})
+
+    @property
+    def _told(self) -> dict[str, str]:
+        return {"provider": self.client.provider, "url": self.url}
 
     def _body(self, secret: bytes) -> dict[str, Any]:
         return {
@@ -129,7 +133,7 @@ class WebhookKeeper:
 
     def _tell(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
-            log.warning("webhook not in force", extra={"url": self.url, "trouble": trouble})
+            log.warning("webhook not in force", extra={**self._told, "trouble": trouble})
         self._trouble = trouble
         self.metrics.webhook_active.labels(provider=self.client.provider).set(not trouble)
 

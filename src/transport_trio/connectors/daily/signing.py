@@ -67,11 +67,14 @@ class Signing:
         except ConnectorError as exc:
             if str(exc) != self._fault:
                 # Told once for each fault: it is tried again with every look at Daily.
-                log.error("meeting tokens are not signed here: Daily mints them", extra={"error": str(exc)})  # noqa: TRY400
+                log.error("meeting tokens are not signed here: Daily mints them", extra=self._told(exc))  # noqa: TRY400
             self._fault = str(exc)
             return
         self._domain_id, self._fault = domain_id, ""
         log.info("meeting tokens are signed here", extra={"provider": self._client.provider})
+
+    def _told(self, exc: ConnectorError) -> dict[str, str]:
+        return {"provider": self._client.provider, "error": str(exc)}
 
     def health(self) -> Check:
         status = CheckStatus.DEGRADED if self._fault else CheckStatus.OK
