@@ -41,6 +41,8 @@ class Metrics:
     provider_requests: Counter
     provider_seconds: Histogram
     provider_throttle_seconds: Counter
+    provider_sessions: Gauge
+    provider_rooms_owed: Gauge
     presence_polls: Counter
     presence_age: Gauge
     presence_shared: Gauge
@@ -128,6 +130,12 @@ class Metrics:
                 "Time that requests waited for our own rate limit of the provider.",
                 "provider",
                 "tier",
+            ),
+            provider_sessions=gauge(
+                "transport_provider_sessions", "Sessions at a provider that have not ended.", "provider"
+            ),
+            provider_rooms_owed=gauge(
+                "transport_provider_rooms_owed", "Rooms whose deletion is still owed to this provider.", "provider"
             ),
             presence_polls=counter("transport_presence_polls", "Looks into rooms.", "provider", "outcome"),
             presence_age=gauge("transport_presence_age_seconds", "Age of the oldest knowledge of a live room."),
