@@ -45,10 +45,12 @@ class Core:
         self.sandbox = Sandbox(SandboxConfig(**settings), self.clock)
         self._operations = {operation.__name__: operation for _, _, operation in OPERATIONS}
 
-    def do(self, operation: str, body: dict[str, Any] | None = None, /, **path: str) -> Any:
+    def do(
+        self, operation: str, body: dict[str, Any] | None = None, /, *, query: dict[str, str] | None = None, **path: str
+    ) -> Any:
         """Carry out one of Daily's operations as an authenticated request would."""
         now = self.sandbox.settle()
-        request = ApiRequest(now=now, path=path, query={}, body=body or {})
+        request = ApiRequest(now=now, path=path, query=query or {}, body=body or {})
         return self._operations[operation](self.sandbox, request)
 
     def token(self, **properties: Any) -> str:

@@ -94,7 +94,8 @@ async def _carry_out(sandbox: Sandbox, operation: Operation, exchange: _Exchange
     _authenticate(sandbox, request)
     _throttle(sandbox, operation.__name__)
     body = _body(exchange)
-    done = operation(sandbox, ApiRequest(now=sandbox.settle(), path=request.args, query=request.query, body=body))
+    asked = ApiRequest(now=sandbox.settle(), path=request.args, query=request.query, body=body, host=request.host)
+    done = operation(sandbox, asked)
     return await done if inspect.isawaitable(done) else done
 
 

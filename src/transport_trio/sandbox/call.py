@@ -87,6 +87,7 @@ class Call:
 
     tell: Callable[[Happening], None] = _nobody_listens
     messages: deque[AppMessage] = attrs.field(factory=lambda: deque(maxlen=MESSAGES_KEPT))
+    idle_since: float | None = None  # everybody is muted and without a camera since then
     _began_at: float = 0.0
     _entries: list[Participant] = attrs.field(factory=list)
     _banned: set[str] = attrs.field(factory=set)
@@ -116,7 +117,7 @@ class Call:
             if ghost_s and entry.left_at is not None and entry.is_same_person(newcomer):
                 entry.ghost_until = now + lag_s + ghost_s
         if not replaced and not any(entry.left_at is None for entry in self._entries):
-            self._began_at = now
+            self._began_at, self.idle_since = now, None
             self._tell("meeting.started", newcomer, now)
         self._entries.append(newcomer)
         self._tell("participant.joined", newcomer, now)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
-from attrs.validators import ge, gt, instance_of, min_len, optional
+from attrs.validators import ge, gt, instance_of, le, min_len, optional
 
 from transport_trio.sandbox.faults import Fault
 
@@ -18,7 +18,8 @@ REALISTIC_GHOST_S = 20.0  # an old entry was seen beside the new one for about t
 CHANGEABLE = frozenset(
     {
         *("rate_limits", "retry_after_s", "presence_lag_s", "ghost_s", "people", "refuse_unknown_rooms"),
-        *("collect_after_s", "webhook_ms", "call_lag_s"),
+        *("collect_after_s", "webhook_ms", "call_lag_s", "capture_start_s", "recording_ready_s", "transcript_ready_s"),
+        *("idle_stop_s", "meeting_id_missing", "capture_workers"),
     }
 )
 
@@ -54,6 +55,12 @@ class SandboxConfig:
     ghost_s: float = _seconds(0.0, "How long the old entry of somebody who rejoined stays in presence.")
     call_lag_s: float = _seconds(0.0, "How long after the first join in-call operations still find no call.")
     collect_after_s: float = _seconds(600.0, "How long after its `exp` a room and the meeting in it live on.")
+    capture_start_s: float = _seconds(1.0, "How long recordings, transcriptions and live streams take to begin.")
+    recording_ready_s: float = _seconds(5.0, "How long after its end a recording is ready.")
+    transcript_ready_s: float = _seconds(5.0, "How long after its end a transcript is ready.")
+    idle_stop_s: float = _seconds(60.0, "How long after `minIdleTimeOut` a recording or live stream ends.")
+    capture_workers: int = attrs.field(default=1000, validator=[instance_of(int), ge(0)])
+    meeting_id_missing: float = attrs.field(default=0.0, validator=[ge(0), le(1)])  # the chance of a recording's
     refuse_unknown_rooms: bool = _switch(False, "Refuse meeting tokens for rooms that do not exist.")
     webhook_ms: bool = _switch(True, "Webhooks are signed with a time in milliseconds; false: in seconds.")
     people: bool = _switch(False, "People come and go by themselves in every room.")

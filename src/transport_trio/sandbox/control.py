@@ -50,10 +50,11 @@ def control_routes(sandbox: Sandbox, outage: Outage) -> list[Route]:
         ("DELETE", f"{participants}/<who>", control.leave),
         ("GET", "/rooms/<name>/messages", control.messages),
     )
-    return [(method, f"{PREFIX}{path}", partial(_serve, call)) for method, path, call in calls]
+    return [(method, f"{PREFIX}{path}", partial(carry_out, call)) for method, path, call in calls]
 
 
-async def _serve(call: Callable[..., Any], request: Request) -> Answer:
+async def carry_out(call: Callable[..., Any], request: Request) -> Answer:
+    """The answer of a call that takes a body, or the query of a GET, and the parts of the path."""
     try:
         given = dict(request.query) if request.method in {"GET", "HEAD"} else _object(request.body())
         return json_answer(call(given, **request.args))
@@ -87,11 +88,11 @@ class Control:
         return self._sandbox.config.changeable()
 
     def advance(self, body: Body) -> Any:
-        _only(body, "advance_s")
+        only_keys(body, "advance_s")
         return {"now": self._sandbox.advance(_seconds(body, "advance_s", MAX_ADVANCE_S))}
 
     def begin_outage(self, body: Body) -> Any:
-        _only(body, "for_s")
+        only_keys(body, "for_s")
         for_s = _seconds(body, "for_s", MAX_OUTAGE_S)
         self._outage.begin(for_s)
         return {"for_s": for_s}
@@ -100,7 +101,7 @@ class Control:
         return {"faults": self._sandbox.faults.describe(self._sandbox.now())}
 
     def add_faults(self, body: Body) -> Any:
-        _only(body, "faults")
+        only_keys(body, "faults")
         given = body.get("faults")
         if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
             raise ValueError("faults must be an array of objects")
@@ -153,7 +154,7 @@ class Control:
         }
 
     def join(self, body: Body, name: str) -> Any:
-        _only(body, *JOIN_KEYS)
+        only_keys(body, *JOIN_KEYS)
         now = self._sandbox.settle()
         try:
             participant = self._sandbox.join(name, self._token(body, name, now), body.get("user_name"), now)
@@ -219,7 +220,7 @@ def _object(raw: bytes) -> Body:
     return dict(body)
 
 
-def _only(body: Body, *known: str) -> None:
+def only_keys(body: Body, *known: str) -> None:
     for name in body:
         if name not in known:
             raise ValueError(f"unknown: {name}; known: {', '.join(known)}")

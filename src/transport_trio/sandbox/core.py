@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from transport_trio.sandbox.call import Happening, Participant
+from transport_trio.sandbox.capture_events import capture_event
+from transport_trio.sandbox.captures import Capture, Captures, Moment
 from transport_trio.sandbox.chance import chance, random_uuid
 from transport_trio.sandbox.config import SandboxConfig
 from transport_trio.sandbox.crowd import NAMES, Crowd
@@ -15,6 +17,7 @@ from transport_trio.sandbox.happenings import event_of
 from transport_trio.sandbox.limits import RateLimits
 from transport_trio.sandbox.requestlog import RequestLog
 from transport_trio.sandbox.rooms import Room, Rooms
+from transport_trio.sandbox.starting import start_with
 from transport_trio.sandbox.tokens import Signer
 from transport_trio.sandbox.webhooks import Webhook, Webhooks
 
@@ -61,6 +64,7 @@ class Sandbox:
         self.domain_config: dict[str, Any] = {}
         self.rooms = Rooms(config.seed, config.max_rooms, self._happened)
         self.webhooks = Webhooks(chance(config.seed, "webhooks"), config.webhooks_max, self._wake)
+        self.captures = Captures(chance(config.seed, "captures"), lambda: self.config, self._captured)
         self.faults = Faults(config.seed)
         self.limits = RateLimits()
         self.log = RequestLog(config.requests_max)
@@ -99,9 +103,10 @@ class Sandbox:
         if not self._swept_at <= now < self._swept_at + SWEEP_S:
             self._swept_at = now
             self.rooms.collect(now, self.config.collect_after_s)
-        if self.webhooks.any_active:
+        if self.webhooks.any_active or self.captures.any_open:
             for room in self.rooms.all():
                 room.call.present(now)  # who is to be put out is put out when somebody looks
+        self.captures.play(now)
         return now
 
     async def post(self, webhook: Webhook, body: bytes) -> int | None:
@@ -141,11 +146,18 @@ class Sandbox:
             lag_s=self.config.presence_lag_s,
             unique_user_ids=room.setting("enforce_unique_user_ids"),
         )
+        start_with(self, room, participant, badge.token, now)
         return participant
 
     def _happened(self, room_name: str, happening: Happening) -> None:
+        self.captures.heard(happening)
         if self.webhooks.any_active:
             self.webhooks.tell(event_of(happening, room_name, self.now()))
+
+    def _captured(self, moment: Moment, capture: Capture, at: float, message: str | None) -> None:
+        event = capture_event(moment, capture, at, message, domain_id=self.config.domain_id, now=self.now())
+        if event is not None and self.webhooks.any_active:
+            self.webhooks.tell(event)
 
     def _crowd_join(self, room_id: str, room_name: str, person: int, at: float) -> str | None:
         room = self.rooms.find(room_name)

@@ -29,6 +29,7 @@ class Badge:
     hidden: bool = False
     eject_at: float | None = None
     permissions: Mapping[str, Any] = attrs.field(factory=dict)
+    token: Mapping[str, Any] = attrs.field(factory=dict)  # its properties
 
 
 def admit(room: Room, token: str | None, user_name: str | None, signer: Signer, now: float) -> Badge:
@@ -58,6 +59,7 @@ def admit(room: Room, token: str | None, user_name: str | None, signer: Signer, 
         hidden=permissions.get("hasPresence") is False and not is_owner,
         eject_at=_eject_at(room, properties, now),
         permissions=permissions,
+        token=properties,
     )
 
 

@@ -61,6 +61,7 @@ class Edge:
             args=args,
             query=_query(scope["query_string"]),
             authorization=authorization_of(scope),
+            host=_header(scope, b"host"),
             raw_body=body,
             hung_up=hung_up,
         )
@@ -94,7 +95,7 @@ class Edge:
 
     def _headers(self, answer: Answer) -> list[tuple[bytes, bytes]]:
         headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", answer.content_type),
             (b"content-length", b"%d" % len(answer.body)),
             (b"date", formatdate(self._now(), usegmt=True).encode()),
         ]
@@ -132,7 +133,11 @@ def _query(query_string: bytes) -> dict[str, str]:
 
 
 def authorization_of(scope: HTTPScope) -> str:
-    return next((bytes(value).decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
+    return _header(scope, b"authorization")
+
+
+def _header(scope: HTTPScope, wanted: bytes) -> str:
+    return next((bytes(value).decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
 
 
 async def _refuse_upgrade(send: ASGISendCallable) -> None:

@@ -28,6 +28,7 @@ class Request:
     args: Mapping[str, str]
     query: Mapping[str, str]
     authorization: str
+    host: str  # as the client calls us
     raw_body: bytes | ApiError
     hung_up: Callable[[], Awaitable[None]]
 
@@ -59,6 +60,7 @@ class Answer:
     body: bytes
     status: int = 200
     retry_after_s: float | None = None
+    content_type: bytes = b"application/json"
     cut: Literal["answer", "body"] | None = None
 
 

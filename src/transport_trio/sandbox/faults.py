@@ -41,6 +41,8 @@ OPERATIONS = PRESENCE_OPERATIONS | {
     *("batch_create_rooms", "batch_delete_rooms"),
     *("create_meeting_token", "get_meeting_token"),
     *("list_webhooks", "create_webhook", "get_webhook", "update_webhook", "delete_webhook", DELIVERY),
+    *("start_recording", "update_recording", "stop_recording"),
+    *("list_recordings", "get_recording", "delete_recording", "get_recording_link"),
     *("eject", "send_app_message", "update_permissions", "not_simulated"),
 }
 MAX_FAULTS = 100

@@ -95,6 +95,44 @@ class SandboxHandle:
         messages: list[Json] = self._call("GET", f"/rooms/{quote(room, safe='')}/messages")["messages"]
         return messages
 
+    def captures(self, room: str) -> list[Json]:
+        """The recordings, transcriptions and live streams of the room that run or will be ready soon."""
+        captures: list[Json] = self._call("GET", _captures(room))["captures"]
+        return captures
+
+    def start_capture(self, room: str, kind: str, *, by: str | None = None, **options: Any) -> list[Json]:
+        """Let somebody in the call (whoever came first, or `by`) start a recording, transcription or live stream.
+
+        `kind` is `recording`, `transcription` or `streaming`; `options` as the API takes them. What `captures` returns.
+
+        Raises:
+            SandboxError: nobody is there, or Daily would refuse it.
+        """
+        body = {"kind": kind, "by": by, "options": options}
+        captures: list[Json] = self._call("POST", _captures(room), body)["captures"]
+        return captures
+
+    def stop_capture(self, room: str, kind: str, **instance: str) -> None:
+        """Let somebody in the call stop one: `stop_capture("demo", "recording", instanceId=...)`.
+
+        Raises:
+            SandboxError: none of this kind is running.
+        """
+        self._call("DELETE", _captures(room), {"kind": kind, **instance})
+
+    def fail_capture(self, room: str, kind: str, *, message: str | None = None, **instance: str) -> Json:
+        """Let one break off, or be lost before it is ready; webhooks are told of the error.
+
+        Raises:
+            SandboxError: there is none of this kind.
+        """
+        told = {} if message is None else {"message": message}
+        return self._call("POST", f"{_captures(room)}/fail", {"kind": kind, **told, **instance})
+
+    def idle(self, room: str, idle: bool = True) -> None:
+        """Let everybody in the room be silent and without a camera from now on, or no longer."""
+        self._call("POST", f"/rooms/{quote(room, safe='')}/idle", {"idle": idle})
+
     def rooms(self) -> list[Json]:
         """All rooms with their `participants`; those too that have expired and wait to be collected."""
         rooms: list[Json] = self._call("GET", "/rooms")["rooms"]
@@ -165,6 +203,10 @@ class SandboxHandle:
             if refusal.get("error") == "join-refused":
                 raise JoinRefused(refusal["reason"], refusal["info"]) from exc
             raise SandboxError(refusal.get("info", refusal.get("error"))) from exc
+
+
+def _captures(room: str) -> str:
+    return f"/rooms/{quote(room, safe='')}/captures"
 
 
 def _participants(room: str) -> str:

@@ -15,9 +15,14 @@ class Tier:
 
 DEFAULT = Tier(100, 5.0)
 SLOW = Tier(50, 30.0)
+START = Tier(5, 5.0)
 BATCH = Tier(10, 30.0)
 
-TIERS = {"delete_room": SLOW, "batch_create_rooms": BATCH, "batch_delete_rooms": BATCH}
+TIERS = {
+    **dict.fromkeys(("delete_room", "list_recordings"), SLOW),
+    **dict.fromkeys(("start_recording", "start_live_stream"), START),
+    **dict.fromkeys(("batch_create_rooms", "batch_delete_rooms"), BATCH),
+}
 
 
 class RateLimits:

@@ -12,9 +12,10 @@ import attrs
 
 from transport_trio.sandbox.call import presence_entry
 from transport_trio.sandbox.core import Sandbox
+from transport_trio.sandbox.paging import page_limit
 from transport_trio.sandbox.properties import DOMAIN, ROOM, TOKEN, checked, merged
 from transport_trio.sandbox.refusals import ApiError, invalid, js_text
-from transport_trio.sandbox.rooms import NewRoom, Room, check_name, page_limit, room_object
+from transport_trio.sandbox.rooms import NewRoom, Room, check_name, room_object
 from transport_trio.sandbox.tokens import InvalidToken, properties_of
 
 MAX_BATCH = 1000
@@ -29,6 +30,7 @@ class ApiRequest:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Mapping[str, Any]
+    host: str = ""  # as the client calls us, for links
 
 
 Operation = Callable[[Sandbox, ApiRequest], Any]

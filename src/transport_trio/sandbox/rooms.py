@@ -12,13 +12,13 @@ import attrs
 
 from transport_trio.sandbox.call import Call, Happening
 from transport_trio.sandbox.chance import chance, random_uuid
+from transport_trio.sandbox.paging import page_of
 from transport_trio.sandbox.properties import ROOM, merged
 from transport_trio.sandbox.refusals import invalid, js_text, room_not_found, throttled
 from transport_trio.sandbox.timeform import iso
 
 MAX_NAME = 128
 RANDOM_NAME = 20
-PAGE = 100
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LETTERS = string.ascii_letters + string.digits
 
@@ -151,17 +151,7 @@ class Rooms:
             ApiError: a limit or a cursor makes no sense.
         """
         rooms = [room for room in self._by_name.values() if not room.is_expired(now)]
-        rooms.sort(key=lambda room: (int(room.created_at), room.id), reverse=True)
-        limit = page_limit(query)
-        places = {room.id: place for place, room in enumerate(rooms)}
-        after, before = query.get("starting_after"), query.get("ending_before")
-        if after is not None:
-            start = _place(places, after, "starting_after") + 1
-            return len(rooms), rooms[start : start + limit]
-        if before is not None:
-            end = len(rooms) if before == "OLDEST" else _place(places, before, "ending_before")
-            return len(rooms), rooms[max(0, end - limit) : end]
-        return len(rooms), rooms[:limit]
+        return page_of(rooms, query, lambda room: (room.created_at, room.id), "a room")
 
     def _living(self, name: str, now: float) -> bool:
         room = self._by_name.get(name)
@@ -187,24 +177,6 @@ class Rooms:
             expired.call.end(now)
         self._by_name[name] = room
         return room
-
-
-def page_limit(query: Mapping[str, str]) -> int:
-    """Raises:
-    ApiError: `limit` is not a positive number. One above the maximum counts as the maximum.
-    """
-    text = query.get("limit")
-    if text is None:
-        return PAGE
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise invalid(f"limit was '{text}' but should be a positive integer")
-    return min(int(text), PAGE)
-
-
-def _place(places: Mapping[str, int], cursor: str, name: str) -> int:
-    if cursor not in places:
-        raise invalid(f"{name} was '{cursor}' but should be the id of a room")
-    return places[cursor]
 
 
 def room_object(room: Room, url: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport_trio.sandbox import hooks, incall, operations
+from transport_trio.sandbox import hooks, incall, operations, recordings
 
 OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("GET", "/", operations.get_domain),
@@ -19,6 +19,13 @@ OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("POST", "/rooms/<name>/eject", operations.eject),
     ("POST", "/rooms/<name>/send-app-message", incall.send_app_message),
     ("POST", "/rooms/<name>/update-permissions", incall.update_permissions),
+    ("POST", "/rooms/<name>/recordings/start", recordings.start_recording),
+    ("POST", "/rooms/<name>/recordings/update", recordings.update_recording),
+    ("POST", "/rooms/<name>/recordings/stop", recordings.stop_recording),
+    ("GET", "/recordings", recordings.list_recordings),
+    ("GET", "/recordings/<id>", recordings.get_recording),
+    ("DELETE", "/recordings/<id>", recordings.delete_recording),
+    ("GET", "/recordings/<id>/access-link", recordings.get_recording_link),
     ("POST", "/meeting-tokens", operations.create_meeting_token),
     ("GET", "/meeting-tokens/<token>", operations.get_meeting_token),
     ("GET", "/webhooks", hooks.list_webhooks),
@@ -34,7 +41,7 @@ NOT_SIMULATED: tuple[tuple[str, str], ...] = (
     ("GET", "/rooms/<name>/get-session-data"),
     *(
         ("POST", f"/rooms/<name>/{group}/{action}")
-        for group in ("recordings", "live-streaming", "transcription")
+        for group in ("live-streaming", "transcription")
         for action in ("start", "update", "stop")
     ),
     *(("POST", f"/rooms/<name>/dialOut/{action}") for action in ("start", "stop", "sendDTMF")),
@@ -42,9 +49,9 @@ NOT_SIMULATED: tuple[tuple[str, str], ...] = (
     ("GET", "/meetings"),
     ("GET", "/meetings/<id>"),
     ("GET", "/meetings/<id>/participants"),
-    *((method, f"/{kind}/<id>") for kind in ("recordings", "transcript") for method in ("GET", "DELETE")),
-    *(("GET", f"/{kind}") for kind in ("recordings", "transcript", "logs", "batch-processor")),
-    *(("GET", f"/{kind}/<id>/access-link") for kind in ("recordings", "transcript", "batch-processor")),
+    *((method, "/transcript/<id>") for method in ("GET", "DELETE")),
+    *(("GET", f"/{kind}") for kind in ("transcript", "logs", "batch-processor")),
+    *(("GET", f"/{kind}/<id>/access-link") for kind in ("transcript", "batch-processor")),
     ("GET", "/logs/api"),
     ("POST", "/batch-processor"),
     *((method, "/batch-processor/<id>") for method in ("GET", "DELETE")),

@@ -14,11 +14,13 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from transport_trio.sandbox.api import api_routes, unknown
+from transport_trio.sandbox.capture_control import capture_control_routes
 from transport_trio.sandbox.config import SandboxConfig
 from transport_trio.sandbox.control import control_routes
 from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.deliveries import Deliveries
 from transport_trio.sandbox.edge import Edge
+from transport_trio.sandbox.files import file_routes
 from transport_trio.sandbox.front import Front
 from transport_trio.sandbox.outage import Outage
 
@@ -56,10 +58,15 @@ async def serve_sandbox(
 
 
 def _front(domains: list[Sandbox], outage: Outage) -> Front:
-    edges = [Edge([*api_routes(one), *control_routes(one, outage)], partial(unknown, one), one.now) for one in domains]
+    edges = [_edge(one, outage) for one in domains]
     by_name = {one.config.domain: edge for one, edge in zip(domains, edges, strict=True)}
     by_key = {one.config.api_key: edge for one, edge in zip(domains, edges, strict=True)}
     return Front(edges[0], by_name, by_key)
+
+
+def _edge(sandbox: Sandbox, outage: Outage) -> Edge:
+    control = (*control_routes(sandbox, outage), *capture_control_routes(sandbox), *file_routes(sandbox))
+    return Edge([*api_routes(sandbox), *control], partial(unknown, sandbox), sandbox.now)
 
 
 async def _listen(
