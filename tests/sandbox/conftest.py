@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sandbox_studio import MakeStudio, Studio
 
 from transport_trio.sandbox import SandboxConfig, SandboxHandle
 from transport_trio.sandbox.core import Sandbox
@@ -71,3 +72,16 @@ class Core:
 @pytest.fixture
 def make_core() -> Callable[..., Core]:
     return Core
+
+
+@pytest.fixture
+def make_studio(make_core: Callable[..., Core]) -> MakeStudio:
+    def make(properties: dict[str, Any] | None = None, *, events: str = "recording", **settings: Any) -> Studio:
+        return Studio(make_core(**settings), events, **(properties or {}))
+
+    return make
+
+
+@pytest.fixture
+def studio(make_studio: MakeStudio) -> Studio:
+    return make_studio()

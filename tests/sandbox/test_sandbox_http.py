@@ -142,6 +142,24 @@ def test_what_daily_has_and_the_sandbox_has_not_says_so(api: httpx.Client, metho
     assert api.request(method, path, headers={"Authorization": "x"}).status_code == 400
 
 
+PAID_CALLS = [
+    ("GET", "/webhooks"),
+    ("GET", "/recordings"),
+    ("GET", "/transcript"),
+    ("POST", "/rooms/hello/recordings/start"),
+    ("POST", "/rooms/hello/transcription/start"),
+    ("POST", "/rooms/hello/live-streaming/stop"),
+]
+
+
+@pytest.mark.daily_sandbox(free_plan=True)
+@pytest.mark.parametrize(("method", "path"), PAID_CALLS)
+def test_a_free_plan_lacks_what_is_to_be_paid_for(api: httpx.Client, method: str, path: str) -> None:
+    response = api.request(method, path)
+    assert (response.status_code, response.json()["error"]) == (400, "invalid-plan-type")
+    assert api.get("/rooms").status_code == 200
+
+
 def test_the_date_header_is_the_sandbox_s_time_of_day(api: httpx.Client, daily_sandbox: SandboxHandle) -> None:
     now = daily_sandbox.advance(86400)
     date = parsedate_to_datetime(api.get("/").headers["date"]).timestamp()

@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from sandbox_studio import CLOUD, OTHER, MakeStudio, Studio
 
 from transport_trio.sandbox import SandboxError, SandboxHandle
 from transport_trio.sandbox.captures import INSTANCE
 from transport_trio.sandbox.refusals import ApiError
-
-MakeCore = Callable[..., Any]
-OTHER = "11111111-2222-4333-8444-555555555555"
-CLOUD = {"enable_recording": "cloud"}
-
-
-class Studio:
-    """A room that may be recorded with Ada in it, and a webhook that is told everything."""
-
-    def __init__(self, core: Any, **properties: Any) -> None:
-        self.core = core
-        self.sandbox = core.sandbox
-        core.do("create_room", {"name": "hello", "properties": {**CLOUD, **properties}})
-        self.sandbox.webhooks.put(self.sandbox.webhooks.drafted({"url": "http://hook/"}, core.clock()))
-        self.ada = core.join("hello", user_id="u1")
-
-    def do(self, operation: str, **body: Any) -> Any:
-        return self.core.do(operation, body, name="hello")
-
-    def refused(self, operation: str, **body: Any) -> ApiError:
-        with pytest.raises(ApiError) as caught:
-            self.do(operation, **body)
-        return caught.value
-
-    def pass_s(self, seconds: float) -> None:
-        self.core.clock.pass_s(seconds)
-        self.sandbox.settle()
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """Those told of recordings so far."""
-        told = [json.loads(one.body) for one in self.sandbox.webhooks.log]
-        return [one for one in told if one["type"].startswith("recording.")]
-
-    @property
-    def types(self) -> list[str]:
-        return [one["type"].removeprefix("recording.") for one in self.events]
-
-    @property
-    def recordings(self) -> list[dict[str, Any]]:
-        recordings: list[dict[str, Any]] = self.core.do("list_recordings")["data"]
-        return recordings
-
-
-@pytest.fixture
-def make_studio(make_core: MakeCore) -> Callable[..., Studio]:
-    def make(properties: dict[str, Any] | None = None, **settings: Any) -> Studio:
-        return Studio(make_core(**settings), **(properties or {}))
-
-    return make
-
-
-@pytest.fixture
-def studio(make_studio: Callable[..., Studio]) -> Studio:
-    return make_studio()
 
 
 class TestStarting:
@@ -103,17 +47,17 @@ class TestStarting:
         studio.pass_s(1)
         assert len(studio.recordings) == 2
 
-    def test_a_room_that_is_not_to_be_recorded_is_not(self, make_studio: Callable[..., Studio]) -> None:
+    def test_a_room_that_is_not_to_be_recorded_is_not(self, make_studio: MakeStudio) -> None:
         for properties in ({"enable_recording": None}, {"enable_recording": "local"}):
             assert make_studio(properties).refused("start_recording").status == 400
         make_studio({"enable_recording": ["local", "cloud"]}).do("start_recording")
 
-    def test_the_domain_may_allow_what_the_room_does_not_mention(self, make_studio: Callable[..., Studio]) -> None:
+    def test_the_domain_may_allow_what_the_room_does_not_mention(self, make_studio: MakeStudio) -> None:
         studio = make_studio({"enable_recording": None})
         studio.core.do("update_domain", {"properties": CLOUD})
         studio.do("start_recording")
 
-    def test_raw_tracks_need_a_bucket(self, make_studio: Callable[..., Studio]) -> None:
+    def test_raw_tracks_need_a_bucket(self, make_studio: MakeStudio) -> None:
         assert "recordings_bucket" in str(make_studio().refused("start_recording", type="raw-tracks"))
         studio = make_studio({"recordings_bucket": {"bucket_name": "mine", "bucket_region": "eu-west-2"}})
         studio.do("start_recording", type="raw-tracks")
@@ -127,7 +71,7 @@ class TestStarting:
 
     @pytest.mark.parametrize("operation", ["start_recording", "update_recording", "stop_recording"])
     def test_nobody_there_is_404(self, studio: Studio, operation: str) -> None:
-        studio.sandbox.rooms.find("hello").call.end(studio.core.clock())
+        studio.room.call.end(studio.core.clock())
         refusal = studio.refused(operation)
         assert refusal.status == 404
         assert "does not seem to be hosting a call currently" in str(refusal)
@@ -180,7 +124,7 @@ class TestStarting:
         )
         studio.do("update_recording", instanceId=OTHER, layout={"preset": "custom", "composition_id": "c1"})
 
-    def test_workers_run_out(self, make_studio: Callable[..., Studio]) -> None:
+    def test_workers_run_out(self, make_studio: MakeStudio) -> None:
         studio = make_studio(capture_workers=1)
         studio.do("start_recording")
         assert studio.refused("start_recording", instanceId=OTHER).status == 503
@@ -223,9 +167,7 @@ class TestEnding:
         studio.pass_s(60)
         assert (studio.types, studio.recordings) == ([], [])
 
-    def test_it_ends_with_its_call_also_when_the_clock_puts_people_out(
-        self, make_studio: Callable[..., Studio]
-    ) -> None:
+    def test_it_ends_with_its_call_also_when_the_clock_puts_people_out(self, make_studio: MakeStudio) -> None:
         studio = make_studio({"eject_after_elapsed": 100})
         studio.do("start_recording")
         studio.pass_s(1000)
@@ -252,16 +194,16 @@ class TestEnding:
     def test_it_ends_when_all_are_idle_for_so_long_and_some(self, studio: Studio) -> None:
         studio.do("start_recording", minIdleTimeOut=120)
         studio.pass_s(11)
-        studio.sandbox.rooms.find("hello").call.idle_since = studio.core.clock()
+        studio.room.call.idle_since = studio.core.clock()
         studio.pass_s(179)
-        assert studio.sandbox.captures.running(studio.sandbox.rooms.find("hello"), "recording", INSTANCE)
+        assert studio.sandbox.captures.running(studio.room, "recording", INSTANCE)
         studio.pass_s(6)
         assert studio.recordings[0]["duration"] == 10 + 120 + 60
 
     def test_the_next_call_has_nothing_of_it(self, studio: Studio) -> None:
         studio.do("start_recording")
         studio.pass_s(10)
-        studio.sandbox.rooms.find("hello").call.end(studio.core.clock())
+        studio.room.call.end(studio.core.clock())
         studio.core.join("hello", user_id="u2")
         studio.do("start_recording")
         studio.pass_s(10)
@@ -282,7 +224,7 @@ class TestTokens:
         ],
     )
     def test_a_token_can_start_one(
-        self, make_studio: Callable[..., Studio], room: str | None, token: dict[str, Any], begins: bool
+        self, make_studio: MakeStudio, room: str | None, token: dict[str, Any], begins: bool
     ) -> None:
         studio = make_studio({"enable_recording": room})
         eve = studio.core.join("hello", **{"start_cloud_recording": True, **token})
@@ -340,14 +282,14 @@ class TestAfterwards:
         with pytest.raises(ApiError, match="not finished"):
             studio.core.do(operation, id=studio.recordings[0]["id"])
 
-    def test_the_meeting_may_be_missing(self, make_studio: Callable[..., Studio]) -> None:
+    def test_the_meeting_may_be_missing(self, make_studio: MakeStudio) -> None:
         for missing, shown in ((0.0, True), (1.0, False)):
             studio = make_studio(meeting_id_missing=missing)
             studio.do("start_recording")
             studio.pass_s(1)
             assert ("mtgSessionId" in studio.recordings[0]) is shown
 
-    def test_keys_follow_the_template(self, make_studio: Callable[..., Studio]) -> None:
+    def test_keys_follow_the_template(self, make_studio: MakeStudio) -> None:
         studio = make_studio({"recordings_template": "all/{room_name}/{epoch_time}.mp4"})
         studio.do("start_recording")
         studio.pass_s(1)
@@ -450,7 +392,7 @@ class TestOverHttp:
 def test_an_error_is_told_in_daily_s_words(studio: Studio) -> None:
     studio.do("start_recording", instanceId=OTHER)
     studio.pass_s(1)
-    [capture] = studio.sandbox.captures.all_open(studio.sandbox.rooms.find("hello"))
+    [capture] = studio.sandbox.captures.all_open(studio.room)
     studio.sandbox.captures.fail(capture, "out of disk", studio.core.clock())
     assert studio.events[-1]["payload"] == {
         "action": "clourd-recording-err",

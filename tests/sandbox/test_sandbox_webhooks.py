@@ -198,6 +198,21 @@ class TestEvents:
             fresh.advance(61)
             assert receiver.next().event["payload"]["session_id"] == ada["id"]
 
+    @pytest.mark.daily_sandbox(capture_start_s=0.1, recording_ready_s=0)
+    def test_a_recording_is_told_of_as_its_time_comes(
+        self, api: httpx.Client, receiver: Receiver, daily_sandbox: SandboxHandle
+    ) -> None:
+        """Also while nobody asks the sandbox for anything."""
+        register(api, receiver, eventTypes=["recording.started", "recording.ready-to-download"])
+        api.post("/rooms", json={"name": "demo", "properties": {"enable_recording": "cloud"}})
+        daily_sandbox.join("demo")
+        api.post("/rooms/demo/recordings/start")
+        started = receiver.next().event
+        daily_sandbox.leave("demo")
+        ready = receiver.next().event
+        assert (started["type"], ready["type"]) == ("recording.started", "recording.ready-to-download")
+        assert started["payload"]["recording_id"] == ready["payload"]["recording_id"]
+
     @pytest.mark.daily_sandbox(webhook_ms=False)
     def test_the_time_can_be_in_seconds(self, api: httpx.Client, receiver: Receiver) -> None:
         api.post("/webhooks", json={"url": receiver.url})

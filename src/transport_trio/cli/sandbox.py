@@ -107,6 +107,9 @@ class FurtherDomain(click.ParamType[tuple[str, str]]):
 @click.option(
     "--ghost-s", type=click.FloatRange(0), default=0.0, help="How long presence shows who has rejoined twice.  [0]"
 )
+@click.option(
+    "--free-plan/--paid-plan", default=False, help="Whether to refuse what Daily wants to be paid for.  [paid]"
+)
 @click.option("--seed", type=int, help="Makes ids, names, people and faults repeatable.")
 @click.option("--fault", "faults", type=FaultParam(), multiple=True, help="Something that goes wrong; may be repeated.")
 def sandbox(**options: Any) -> int:

@@ -15,11 +15,13 @@ from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.edge import Route
 from transport_trio.sandbox.exchange import Answer, Request, json_answer, refusal
 from transport_trio.sandbox.faulty import with_faults
+from transport_trio.sandbox.limits import PAID
 from transport_trio.sandbox.operations import ApiRequest, Operation
 from transport_trio.sandbox.refusals import (
     ApiError,
     bad_authorization_header,
     invalid,
+    not_in_plan,
     not_json,
     not_simulated,
     throttled,
@@ -93,6 +95,8 @@ async def _carry_out(sandbox: Sandbox, operation: Operation, exchange: _Exchange
     request = exchange.request
     _authenticate(sandbox, request)
     _throttle(sandbox, operation.__name__)
+    if sandbox.config.free_plan and operation.__name__ in PAID:
+        raise not_in_plan()
     body = _body(exchange)
     asked = ApiRequest(now=sandbox.settle(), path=request.args, query=request.query, body=body, host=request.host)
     done = operation(sandbox, asked)

@@ -183,6 +183,11 @@ class Captures:
         self._end(capture, now)
         self.play(now)
 
+    def stop_all(self, room: Room, kind: Kind, now: float) -> None:
+        for capture in self.all_open(room):
+            if capture.kind == kind and capture.is_running:
+                self.stop(capture, now)
+
     def fail(self, capture: Capture, message: str, now: float) -> None:
         """It breaks off; nothing of it is kept."""
         capture.failed = True

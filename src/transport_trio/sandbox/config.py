@@ -19,7 +19,7 @@ CHANGEABLE = frozenset(
     {
         *("rate_limits", "retry_after_s", "presence_lag_s", "ghost_s", "people", "refuse_unknown_rooms"),
         *("collect_after_s", "webhook_ms", "call_lag_s", "capture_start_s", "recording_ready_s", "transcript_ready_s"),
-        *("idle_stop_s", "meeting_id_missing", "capture_workers"),
+        *("idle_stop_s", "meeting_id_missing", "capture_workers", "free_plan", "join_stops_transcription"),
     }
 )
 
@@ -62,6 +62,8 @@ class SandboxConfig:
     capture_workers: int = attrs.field(default=1000, validator=[instance_of(int), ge(0)])
     meeting_id_missing: float = attrs.field(default=0.0, validator=[ge(0), le(1)])  # the chance of a recording's
     refuse_unknown_rooms: bool = _switch(False, "Refuse meeting tokens for rooms that do not exist.")
+    free_plan: bool = _switch(False, "Refuse what Daily wants to be paid for.")
+    join_stops_transcription: bool = _switch(False, "Whoever enters a room ends its transcription.")
     webhook_ms: bool = _switch(True, "Webhooks are signed with a time in milliseconds; false: in seconds.")
     people: bool = _switch(False, "People come and go by themselves in every room.")
     seed: int | None = None  # makes ids, names, people and faults repeatable

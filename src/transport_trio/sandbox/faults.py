@@ -43,6 +43,9 @@ OPERATIONS = PRESENCE_OPERATIONS | {
     *("list_webhooks", "create_webhook", "get_webhook", "update_webhook", "delete_webhook", DELIVERY),
     *("start_recording", "update_recording", "stop_recording"),
     *("list_recordings", "get_recording", "delete_recording", "get_recording_link"),
+    *("start_transcription", "update_transcription", "stop_transcription"),
+    *("list_transcripts", "get_transcript", "delete_transcript", "get_transcript_link"),
+    *("start_live_stream", "update_live_stream", "stop_live_stream"),
     *("eject", "send_app_message", "update_permissions", "not_simulated"),
 }
 MAX_FAULTS = 100

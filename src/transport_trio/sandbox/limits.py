@@ -1,4 +1,4 @@
-"""Daily's rate limits: so many requests of one kind in a sliding window, per key and route."""
+"""Daily's limits: so many requests of one kind in a sliding window, per key and route; and what a plan must pay for."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ TIERS = {
     **dict.fromkeys(("start_recording", "start_live_stream"), START),
     **dict.fromkeys(("batch_create_rooms", "batch_delete_rooms"), BATCH),
 }
+
+
+# For these an account must have a card at Daily.
+PAID = frozenset(
+    {
+        *("list_webhooks", "create_webhook", "get_webhook", "update_webhook", "delete_webhook"),
+        *("start_recording", "update_recording", "stop_recording"),
+        *("list_recordings", "get_recording", "delete_recording", "get_recording_link"),
+        *("start_transcription", "update_transcription", "stop_transcription"),
+        *("list_transcripts", "get_transcript", "delete_transcript", "get_transcript_link"),
+        *("start_live_stream", "update_live_stream", "stop_live_stream"),
+    }
+)
 
 
 class RateLimits:

@@ -53,6 +53,10 @@ def throttled(info: str, retry_after_s: float | None) -> ApiError:
     return ApiError(429, "rate-limit-error", info, retry_after_s=retry_after_s)
 
 
+def not_in_plan() -> ApiError:
+    return ApiError(400, "invalid-plan-type", "This feature is only available to paid accounts")
+
+
 def not_simulated(method: str, path: str) -> ApiError:
     return ApiError(501, "not-simulated", f"{method} {path} exists at Daily; the sandbox does not simulate it")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport_trio.sandbox import hooks, incall, operations, recordings
+from transport_trio.sandbox import hooks, incall, livestreams, operations, recordings, transcripts
 
 OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("GET", "/", operations.get_domain),
@@ -26,6 +26,16 @@ OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("GET", "/recordings/<id>", recordings.get_recording),
     ("DELETE", "/recordings/<id>", recordings.delete_recording),
     ("GET", "/recordings/<id>/access-link", recordings.get_recording_link),
+    ("POST", "/rooms/<name>/transcription/start", transcripts.start_transcription),
+    ("POST", "/rooms/<name>/transcription/update", transcripts.update_transcription),
+    ("POST", "/rooms/<name>/transcription/stop", transcripts.stop_transcription),
+    ("GET", "/transcript", transcripts.list_transcripts),
+    ("GET", "/transcript/<id>", transcripts.get_transcript),
+    ("DELETE", "/transcript/<id>", transcripts.delete_transcript),
+    ("GET", "/transcript/<id>/access-link", transcripts.get_transcript_link),
+    ("POST", "/rooms/<name>/live-streaming/start", livestreams.start_live_stream),
+    ("POST", "/rooms/<name>/live-streaming/update", livestreams.update_live_stream),
+    ("POST", "/rooms/<name>/live-streaming/stop", livestreams.stop_live_stream),
     ("POST", "/meeting-tokens", operations.create_meeting_token),
     ("GET", "/meeting-tokens/<token>", operations.get_meeting_token),
     ("GET", "/webhooks", hooks.list_webhooks),
@@ -39,19 +49,12 @@ OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
 NOT_SIMULATED: tuple[tuple[str, str], ...] = (
     ("POST", "/rooms/<name>/set-session-data"),
     ("GET", "/rooms/<name>/get-session-data"),
-    *(
-        ("POST", f"/rooms/<name>/{group}/{action}")
-        for group in ("live-streaming", "transcription")
-        for action in ("start", "update", "stop")
-    ),
     *(("POST", f"/rooms/<name>/dialOut/{action}") for action in ("start", "stop", "sendDTMF")),
     *(("POST", f"/rooms/<name>/{action}") for action in ("sipCallTransfer", "sipRefer")),
     ("GET", "/meetings"),
     ("GET", "/meetings/<id>"),
     ("GET", "/meetings/<id>/participants"),
-    *((method, "/transcript/<id>") for method in ("GET", "DELETE")),
-    *(("GET", f"/{kind}") for kind in ("transcript", "logs", "batch-processor")),
-    *(("GET", f"/{kind}/<id>/access-link") for kind in ("transcript", "batch-processor")),
+    *(("GET", path) for path in ("/logs", "/batch-processor", "/batch-processor/<id>/access-link")),
     ("GET", "/logs/api"),
     ("POST", "/batch-processor"),
     *((method, "/batch-processor/<id>") for method in ("GET", "DELETE")),

@@ -63,11 +63,18 @@ def begin_live_stream(
     """
     if "rtmpUrl" not in options and "endpoints" not in options:
         raise invalid("rtmpUrl or endpoints is required")
+    check_endpoints(sandbox, room, options)
+    sandbox.captures.start(room, "streaming", options, now, place={}, stored=False, started_by=started_by)
+
+
+def check_endpoints(sandbox: Sandbox, room: Room, options: Mapping[str, Any]) -> None:
+    """Raises:
+    ApiError: one is named that neither the room nor its domain has.
+    """
     known = {one["name"] for one in setting(sandbox, room, "streaming_endpoints") or ()}
     for wanted in options.get("endpoints", ()):
         if wanted["endpoint"] not in known:
             raise invalid(f"there is no streaming endpoint named '{wanted['endpoint']}'")
-    sandbox.captures.start(room, "streaming", options, now, place={}, stored=False, started_by=started_by)
 
 
 BEGIN: dict[str, tuple[Mapping[str, Check], Begin]] = {
@@ -79,6 +86,8 @@ BEGIN: dict[str, tuple[Mapping[str, Check], Begin]] = {
 
 def start_with(sandbox: Sandbox, room: Room, newcomer: Participant, token: Mapping[str, Any], now: float) -> None:
     """Somebody has entered with these token properties. What cannot be started is not, and nobody is told."""
+    if sandbox.config.join_stops_transcription:
+        sandbox.captures.stop_all(room, "transcription", now)
     allowed = token.get("enable_recording") or setting(sandbox, room, "enable_recording")
     if token.get("start_cloud_recording") is True and "cloud" in _listed(allowed):
         with suppress(ApiError):
