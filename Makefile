@@ -55,6 +55,10 @@ bench: $(PEERS_STAMP) ## Measure all beside other servers, 30 minutes (gcc, npm)
 		echo "== $$name" && $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json \
 			--plot benchmarks/results/$$name.png $(ARGS) || exit 1; done
 
+.PHONY: conformance
+conformance: $(DEV_STAMP) ## Hold what we rely on of Daily against Daily (DAILY_API_KEY, DAILY_DOMAIN), else the sandbox
+	@$(BIN)/python -m pytest tests/contract --conformance $(ARGS)
+
 .PHONY: drills
 drills: $(DEV_STAMP) ## Try every promise under faults, seven to ten minutes; ARGS="kill_anytime --short" for some
 	@$(BIN)/python -m drills $(ARGS)

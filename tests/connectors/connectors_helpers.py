@@ -47,6 +47,7 @@ class Provider(Protocol):
 
     connector: TransportConnector
 
+    def room(self, name: str) -> str: ...  # as it is called there
     def now(self) -> datetime: ...
     async def join(self, room: str, name: str | None = None, user_id: str | None = None) -> str: ...
     async def leave(self, room: str, who: str) -> None: ...
@@ -64,6 +65,9 @@ class FakeProvider:
         self._ahead_s = 0.0
         self.fake = FakeConnector(now=self.now)
         self.connector: TransportConnector = self.fake
+
+    def room(self, name: str) -> str:
+        return name
 
     def now(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=trio.current_time() + self._ahead_s)
@@ -113,6 +117,9 @@ class SandboxProvider:
     def __init__(self, connector: TransportConnector, sandbox: SandboxHandle) -> None:
         self.connector = connector
         self.sandbox = sandbox
+
+    def room(self, name: str) -> str:
+        return name
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.sandbox.now(), UTC)
