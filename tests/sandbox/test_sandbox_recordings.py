@@ -63,6 +63,7 @@ class TestStarting:
         studio.do("start_recording", type="raw-tracks")
         assert studio.refused("update_recording", layout={"preset": "default"}).status == 400
         studio.pass_s(61)
+        assert studio.refused("stop_recording", type="cloud").status == 400
         studio.do("stop_recording", type="raw-tracks")
         studio.pass_s(5)
         [recording] = studio.recordings
@@ -199,6 +200,30 @@ class TestEnding:
         assert studio.sandbox.captures.running(studio.room, "recording", INSTANCE)
         studio.pass_s(6)
         assert studio.recordings[0]["duration"] == 10 + 120 + 60
+
+    def test_idleness_ends_with_its_call(self, studio: Studio) -> None:
+        studio.room.call.idle_since = studio.core.clock()
+        studio.room.call.end(studio.core.clock())
+        studio.core.join("hello", user_id="u2")
+        studio.do("start_recording", minIdleTimeOut=10)
+        studio.pass_s(1000)
+        assert studio.sandbox.captures.running(studio.room, "recording", INSTANCE)
+
+    def test_it_tells_how_many_were_there_at_once(self, studio: Studio) -> None:
+        studio.do("start_recording")
+        bob = studio.core.join("hello", user_id="u2")
+        studio.room.call.leave(bob, studio.core.clock())
+        studio.core.join("hello", user_id="u3")
+        studio.pass_s(10)
+        assert studio.recordings[0]["max_participants"] == 2
+
+    def test_nobody_needs_to_listen_for_it_to_end(self, make_studio: MakeStudio) -> None:
+        studio = make_studio({"eject_after_elapsed": 100})
+        [webhook] = studio.sandbox.webhooks.all()
+        studio.sandbox.webhooks.remove(webhook.uuid)
+        studio.do("start_recording")
+        studio.pass_s(1000)
+        assert studio.recordings[0]["duration"] == 99
 
     def test_the_next_call_has_nothing_of_it(self, studio: Studio) -> None:
         studio.do("start_recording")
@@ -340,6 +365,13 @@ class TestOverHttp:
         assert statuses == [200, 400, 400, 400, 400, 429]
         daily_sandbox.advance(5)
         assert call.post("/rooms/hello/recordings/start").status_code == 400
+
+    def test_lists_are_limited_to_fifty_in_half_a_minute(
+        self, call: httpx.Client, daily_sandbox: SandboxHandle
+    ) -> None:
+        assert [call.get("/recordings").status_code for _ in range(51)] == [200] * 50 + [429]
+        daily_sandbox.advance(30)
+        assert call.get("/recordings").status_code == 200
 
     def test_somebody_in_the_call_starts_and_stops_one(self, call: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         bob = daily_sandbox.join("hello", user_id="u2")

@@ -156,6 +156,7 @@ class TestAfterwards:
         studio = make_studio(events="transcript")
         studio.do("start_transcription")
         studio.pass_s(10)
+        assert transcripts(studio) == []
         studio.do("stop_transcription")
         studio.pass_s(60)
         assert (studio.types, transcripts(studio)) == (["started"], [])
