@@ -42,7 +42,7 @@ def test_it_says_where_it_is_and_the_curl_line_makes_a_room(start_server: StartS
 def test_options_become_its_settings(start_server: StartServer) -> None:
     fault = {"kind": "error", "operation": "get_domain", "count": 1, "status": 503}
     child = start_server(
-        *("sandbox", "--port", "0", "--domain", "my-team", "--no-rate-limits", "--people"),
+        *("sandbox", "--port", "0", "--domain", "my-team", "--no-rate-limits", "--people", "--free-plan"),
         *("--lag-s", "1.5", "--ghost-s", "2", "--seed", "7", "--fault", json.dumps(fault)),
         DAILY_API_KEY="a-real-looking-key",
     )
@@ -52,7 +52,7 @@ def test_options_become_its_settings(start_server: StartServer) -> None:
     told = ask(f"{child.url}/sandbox")
     settings = told["settings"]
     assert told["domain"] == "my-team"
-    assert (settings["rate_limits"], settings["people"]) == (False, True)
+    assert (settings["rate_limits"], settings["people"], settings["free_plan"]) == (False, True, True)
     assert (settings["presence_lag_s"], settings["ghost_s"]) == (1.5, 2)
     (armed,) = ask(f"{child.url}/sandbox/faults")["faults"]
     assert fault.items() <= armed.items()
