@@ -77,6 +77,21 @@ def test_a_token_of_one_domain_opens_no_room_of_another(
     assert ask(daily_sandbox_eu, "GET", f"/meeting-tokens/{token}").status_code == 400
 
 
+def test_a_recording_s_link_leads_to_the_domain_that_has_it(
+    daily_sandbox: SandboxHandle, daily_sandbox_eu: SandboxHandle
+) -> None:
+    """No key comes along with it that would say so."""
+    daily_sandbox_eu.configure(capture_start_s=0, recording_ready_s=0)
+    ask(daily_sandbox_eu, "POST", "/rooms", {"name": "demo", "properties": {"enable_recording": "cloud"}})
+    daily_sandbox_eu.join("demo", name="Ada")
+    for action in ("start", "stop"):
+        ask(daily_sandbox_eu, "POST", f"/rooms/demo/recordings/{action}")
+    [recording] = ask(daily_sandbox_eu, "GET", "/recordings").json()["data"]
+    link = ask(daily_sandbox_eu, "GET", f"/recordings/{recording['id']}/access-link").json()["download_link"]
+    assert httpx.get(link, trust_env=False).status_code == 200
+    assert httpx.get(link.replace("/domains/sandbox-eu", ""), trust_env=False).status_code == 403
+
+
 def test_an_unknown_key_is_refused_and_an_unknown_domain_not_found(daily_sandbox: SandboxHandle) -> None:
     stranger = SandboxHandle(daily_sandbox.url, api_key="nobodys", domain="sandbox")
     assert ask(stranger, "GET", "/").status_code == 401
