@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from transport_trio.setting_forms import Fault
 
@@ -12,6 +12,13 @@ NAME = re.compile(r"daily(-[a-z0-9]+)*")
 NAME_MAX_CHARS = 32
 # Each has connections and a label of its own in every metric of a provider.
 CONNECTORS_MAX = 16
+# The settings that no two connectors can share, and what to do about it.
+UNIQUE = {
+    "api_key": "give each connector a domain of its own, with its own key",
+    "domain": "give each connector a domain of its own",
+    "webhook_url": "Daily pushes to /webhooks/ and the connector's name",
+}
+SELF = "self"  # a webhook's address: our own
 
 
 def connector_names(text: str) -> tuple[str, ...]:
@@ -53,3 +60,19 @@ def _is_connectors(name: str, setting: str) -> bool:
     ending = f"_{setting.upper()}"
     connector = name.removesuffix(ending).lower().replace("_", "-")
     return name.endswith(ending) and NAME.fullmatch(connector) is not None and variable(connector, setting) == name
+
+
+def clashes(each: Mapping[str, Mapping[str, str | None]]) -> Iterator[str]:
+    """What one connector has of another, by connector and setting; each is a line for the operator."""
+    for setting, advice in UNIQUE.items():
+        seen: dict[str, str] = {}
+        for name, values in each.items():
+            value = values[setting] or ""
+            first = seen.setdefault(value.lower() if setting == "domain" else value, name)
+            if first != name and value not in ("", SELF):
+                yield f"{variable(name, setting)}: is the same as {variable(first, setting)}; {advice}"
+    for name, values in each.items():
+        place = (values["webhook_url"] or "").rpartition("/webhooks/")[2]
+        if place != name and place in each:
+            fault = f"ends in /webhooks/{place}, where {place} is pushed to; give one that ends in /webhooks/{name}"
+            yield f"{variable(name, 'webhook_url')}: {fault}"

@@ -10,7 +10,7 @@ import attrs
 
 from transport_trio import setting_forms as forms
 from transport_trio.errors import SettingsError
-from transport_trio.setting_connectors import DAILY, connector_names, unknown_variables, variable
+from transport_trio.setting_connectors import DAILY, UNIQUE, clashes, connector_names, unknown_variables, variable
 
 # What begins like this is a setting of each connector to Daily, but for the list of them.
 EACH = "daily_"
@@ -232,27 +232,17 @@ class Settings:
         ]
 
     def _check_connectors(self) -> None:
-        if self.daily_connectors != (DAILY,) and self.unclaimed:
-            raise SettingsError(self.unclaimed[0])
-        for wanted, why in UNIQUE.items():
-            seen: dict[Any, str] = {}
-            for name in self.daily_connectors:
-                value = getattr(self.of(name), f"{EACH}{wanted}")
-                value = value.lower() if wanted == "domain" and value else value
-                first = seen.setdefault(value, name)
-                if value not in (None, "self") and first != name:
-                    both = f"{variable(name, wanted)}: is the same as {variable(first, wanted)}"
-                    raise SettingsError(f"{both}; {why}")
+        each = {
+            name: {wanted: getattr(self.of(name), f"{EACH}{wanted}") for wanted in UNIQUE}
+            for name in self.daily_connectors
+        }
+        told = self.unclaimed if self.daily_connectors != (DAILY,) else ()
+        for fault in (*told, *clashes(each)):
+            raise SettingsError(fault)
 
 
 TABLE = tuple(field for field in attrs.fields(Settings) if "parse" in field.metadata)
 EACH_CONNECTORS = tuple(field for field in TABLE if field.name.startswith(EACH) and field.name != "daily_connectors")
-# What no two connectors can share.
-UNIQUE = {
-    "api_key": "give each connector a domain of its own, with its own key",
-    "domain": "give each connector a domain of its own",
-    "webhook_url": "Daily pushes to /webhooks/ and the connector's name",
-}
 
 
 def _read(field: attrs.Attribute[Any], name: str, text: str) -> Any:

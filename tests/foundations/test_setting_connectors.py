@@ -81,6 +81,10 @@ def test_daily_need_not_be_among_them() -> None:
             {"DAILY_WEBHOOK_URL": "https://a/webhooks/daily", "DAILY_EU_WEBHOOK_URL": "https://a/webhooks/daily"},
             "DAILY_EU_WEBHOOK_URL: is the same as DAILY_WEBHOOK_URL; Daily pushes to /webhooks/",
         ),
+        (
+            {"DAILY_EU_WEBHOOK_URL": "https://a/base/webhooks/daily"},
+            "DAILY_EU_WEBHOOK_URL: ends in /webhooks/daily, where daily is pushed to; give one that ends in /webh",
+        ),
         ({"DAILY_UE_API_KEY": "key-3"}, "DAILY_UE_API_KEY: belongs to no connector; DAILY_CONNECTORS names daily, dai"),
         ({"DAILY_UE_RATE_LIMITS": "false"}, "DAILY_UE_RATE_LIMITS: belongs to no connector"),
         ({"DAILY_EU_APIKEY": "key-3"}, "DAILY_EU_APIKEY: is no setting of daily-eu; it has DAILY_EU_API_KEY, "),

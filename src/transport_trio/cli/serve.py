@@ -47,6 +47,8 @@ class ServeCommand(click.Command):
     Examples:
       transport-trio serve --sandbox
       DAILY_API_KEY=... DAILY_DOMAIN=my-team NATS_URL=nats://127.0.0.1:4222 transport-trio serve
+      DAILY_CONNECTORS=daily,daily-eu DAILY_API_KEY=... DAILY_DOMAIN=my-team \\
+        DAILY_EU_API_KEY=... DAILY_EU_DOMAIN=my-team-eu transport-trio serve
     """,
 )
 @click.option("--sandbox", is_flag=True, help="Use the built-in Daily sandbox: people come and go, no account needed.")

@@ -58,6 +58,7 @@ def sessions() -> None:
     epilog="""\b
     Examples:
       transport-trio sessions create --participant-name Ada --owner
+      transport-trio sessions create --provider daily-eu
       echo '{"room_config": {"max_participants": 4}}' | transport-trio sessions create --body -
     """
 )
