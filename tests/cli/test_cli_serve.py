@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 from cli_children import CHILD_S, COMMAND, ServerChild
 
+from transport_trio.cli.service import at_sandbox, sandbox_domain
+from transport_trio.settings import Settings
+
 StartServer = Callable[..., ServerChild]
 ACCOUNT = {"DAILY_API_KEY": "key", "DAILY_DOMAIN": "team", "DAILY_API_URL": "http://127.0.0.1:1/v1"}
 
@@ -136,6 +139,20 @@ def test_without_an_account_one_line_says_both_ways(run_command, environ: dict[s
     assert named in line
     assert "DAILY_API_KEY and DAILY_DOMAIN of your Daily account" in line
     assert "serve --sandbox" in line
+
+
+def test_every_connector_has_its_domain_in_the_sandbox() -> None:
+    environ = {
+        "DAILY_CONNECTORS": "daily,daily-eu",
+        "DAILY_EU_API_KEY": "a-real-one",
+        "DAILY_EU_API_URL": "https://real",
+    }
+    settings = at_sandbox(Settings.from_environ(environ), "http://127.0.0.1:1")
+    shown = [settings.of(name) for name in ("daily", "daily-eu")]
+    assert [one.daily_domain for one in shown] == ["sandbox", "sandbox-eu"]
+    assert [one.daily_api_key for one in shown] == [sandbox_domain(name) for name in ("daily", "daily-eu")]
+    assert {one.daily_api_url for one in shown} == {"http://127.0.0.1:1/v1"}
+    assert {one.daily_webhook_url for one in shown} == {"self"}
 
 
 def test_a_connector_without_a_domain_is_named_in_one_line(run_command) -> None:

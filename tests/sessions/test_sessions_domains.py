@@ -209,7 +209,13 @@ async def test_a_refused_option_is_told_by_the_kind_of_its_provider(autojump_clo
     async with two.service() as service:
         with pytest.raises(InvalidRequest) as caught:
             await service.create(at_eu(provider_options={"lang": "tlh"}))
-    assert caught.value.faults == (("$.options.daily", "no such language"),)
+        assert caught.value.faults == (("$.options.daily", "no such language"),)
+        session = (await service.create(at_eu())).session
+        two.eu.fail("create_token", ProviderRejected("daily-eu", 400, "no such language"))
+        wanted = TokenRequest(provider_options={"lang": "tlh"})
+        with pytest.raises(InvalidRequest) as caught:
+            await service.tokens.create(session.id, wanted)
+        assert caught.value.faults == (("$.options.daily", "no such language"),)
 
 
 async def test_an_intent_of_a_connector_that_is_gone_is_kept(autojump_clock: MockClock, two: Two) -> None:

@@ -30,21 +30,31 @@ async def _alone(settings: Settings, new_epoch: bool) -> None:
 async def _with_sandbox(settings: Settings, new_epoch: bool) -> None:
     # The banner says where it is; its own lines would come first and mislead.
     logging.getLogger("transport_trio.sandbox").setLevel(logging.WARNING)
-    domains = {name: f"sandbox{name.removeprefix(DAILY)}" for name in settings.daily_connectors}
-    first, *further = domains.values()
+    first, *further = map(sandbox_domain, settings.daily_connectors)
     config = SandboxConfig(people=True, domain=first, api_key=first, further_domains={each: each for each in further})
     async with trio.open_nursery() as nursery:
         url = await nursery.start(serve_sandbox, config)
-        for connector, domain in domains.items():
-            settings = settings.having(
-                connector,
-                daily_api_key=domain,
-                daily_domain=domain,
-                daily_api_url=f"{url}/v1",
-                daily_webhook_url=settings.of(connector).daily_webhook_url or "self",
-            )
+        settings = at_sandbox(settings, url)
         await run(settings, new_epoch=new_epoch, on_ready=partial(_show, settings, url))
         nursery.cancel_scope.cancel(reason="the service has stopped")
+
+
+def sandbox_domain(connector: str) -> str:
+    """The domain, and its key, that the sandbox is for this connector."""
+    return f"sandbox{connector.removeprefix(DAILY)}"
+
+
+def at_sandbox(settings: Settings, url: str) -> Settings:
+    """The settings with every connector at its domain of the sandbox, whatever they named before."""
+    for connector in settings.daily_connectors:
+        settings = settings.having(
+            connector,
+            daily_api_key=sandbox_domain(connector),
+            daily_domain=sandbox_domain(connector),
+            daily_api_url=f"{url}/v1",
+            daily_webhook_url=settings.of(connector).daily_webhook_url or "self",
+        )
+    return settings
 
 
 def _show(settings: Settings, sandbox_url: str | None, ready: Ready) -> None:
