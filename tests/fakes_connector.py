@@ -30,7 +30,7 @@ from transport_trio.models import Check, Participant, PermissionsChange, Room, R
 from transport_trio.ports import Seen, TransportConnector
 
 OPERATIONS = (
-    *("create_room", "find_room", "delete_room", "create_token", "presence", "check"),
+    *("create_room", "extend_room", "find_room", "delete_room", "create_token", "presence", "check"),
     *("eject", "update_permissions", "send_message"),
 )
 T = TypeVar("T")
@@ -177,6 +177,16 @@ class FakeConnector:
             return await self._call("find_room", name, find)
         except RoomNotFound:
             return None
+
+    async def extend_room(self, name: str, expires_at: datetime) -> Room:
+        def extend() -> Room:
+            if name not in self.rooms:
+                raise RoomNotFound(self._name, name)
+            found = self._rooms[name]
+            found.room = attrs.evolve(found.room, expires_at=expires_at)
+            return found.room
+
+        return await self._call("extend_room", name, extend)
 
     async def delete_room(self, name: str) -> bool:
         try:

@@ -23,6 +23,7 @@ class EventType(StrEnum):
     TOKEN_RENEWED = "token_renewed"  # noqa: S105 -- as below
     TOKEN_EXPIRING = "token_expiring"  # noqa: S105 -- an event type, not a password
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 -- as above
+    SESSION_EXTENDED = "session_extended"
     SESSION_ENDED = "session_ended"
 
 
@@ -141,6 +142,23 @@ class TokenExpiring(TokenEvent):
 @attrs.frozen(kw_only=True)
 class TokenExpired(TokenEvent):
     type = EventType.TOKEN_EXPIRED
+
+
+@attrs.frozen(kw_only=True)
+class Ejection:
+    """Somebody whom the provider puts out before the session's end, whatever became of that since they came."""
+
+    participant: Participant
+    at: datetime
+    source: str  # how we know: `webhook`, `token` or `room`
+
+
+@attrs.frozen(kw_only=True)
+class SessionExtended(Event):
+    type = EventType.SESSION_EXTENDED
+    session_expires_at: datetime
+    expired_before_at: datetime  # the end until now
+    ejections: tuple[Ejection, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -51,6 +51,7 @@ class Metrics:
     webhook_active: Gauge
     webhook_repairs: Counter
     people_actions: Counter
+    extensions: Counter
     creations: Gauge
     creations_interrupted: Counter
     rooms_owed: Gauge
@@ -161,6 +162,9 @@ class Metrics:
                 "What callers wanted of people in a room, by how it ended.",
                 "action",
                 "outcome",
+            ),
+            extensions=counter(
+                "transport_extensions", "Wishes for a later end of a session, by how they ended.", "outcome"
             ),
             creations=gauge("transport_creations", "Creations of sessions under way."),
             creations_interrupted=counter(

@@ -120,6 +120,11 @@ class Settings:
     token_ttl_s: int = _setting(
         3600, "A meeting token's length when the caller names none.", forms.number(1, 2592000, integer=True)
     )
+    session_max_s: int = _setting(
+        2592000,
+        "Longest time a session may have from its creation, extensions included.",
+        forms.number(1, 2592000, integer=True),
+    )
     token_warning_s: float = _setting(60.0, "How long before its end token_expiring is told.", forms.number(0, 86400))
     presence_poll_s: float = _setting(
         15.0, "Time between two looks into a room (Daily asks for 15).", forms.number(0.1, 3600)

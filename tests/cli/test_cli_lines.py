@@ -81,6 +81,14 @@ EXAMPLES = [
         event("token_renewed", participant_name=None, user_id="u-bob", expires_at="2026-01-01T12:09:00Z"),
         "u-bob: 2026-01-01T12:09:00Z",
     ),
+    (
+        event("session_extended", session_expires_at="2026-01-01T12:09:00Z", participants_total=2),
+        "until 2026-01-01T12:09:00Z; 2 in the room will be put out before",
+    ),
+    (
+        event("session_extended", session_expires_at="2026-01-01T12:09:00Z", participants_total=0),
+        "until 2026-01-01T12:09:00Z",
+    ),
     (event("session_ended", reason="requested"), "requested"),
     (
         {"type": "gap", "after": 7, "oldest": 20, "reason": "pruned"},

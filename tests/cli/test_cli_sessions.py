@@ -369,3 +369,39 @@ def _read_terminal(fd: int) -> bytes:
         return os.read(fd, 1000)
     except OSError:  # how Linux tells that the other end is closed
         return b""
+
+
+EXTENDED = {
+    "session_id": "s",
+    "session_expires_at": "2026-01-01T17:00:00Z",
+    "will_still_be_ejected": [{"participant": {"name": "Ada\x1b"}, "at": "2026-01-01T15:00:00Z", "source": "room"}],
+    "tokens": [{"participant": {"name": "Ada"}, "meeting_token": "eyJ"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        (["--session-ttl-s", "60"], {"session_ttl_s": 60, "reissue_tokens": False}),
+        (
+            ["--until", "2026-01-01T17:00:00Z", "--reissue-tokens"],
+            {"session_expires_at": "2026-01-01T17:00:00Z", "reissue_tokens": True},
+        ),
+    ],
+)
+def test_extend_names_who_is_put_out_before(scripted, options: list[str], body: dict[str, Any]) -> None:
+    scripted.answer = (200, EXTENDED)
+    result = CliRunner().invoke(cli, ["sessions", "extend", "--url", scripted.url, "s", *options])
+    (request,) = scripted.requests
+    assert (request["method"], request["path"], request["body"]) == ("POST", "/sessions/s/extend", body)
+    assert result.output.splitlines() == [
+        "session s ends at 2026-01-01T17:00:00Z",
+        "  put out before: Ada\\x1b at 2026-01-01T15:00:00Z",
+        "  new token: Ada eyJ",
+    ]
+
+
+def test_extend_wants_one_end(scripted) -> None:
+    for options in ([], ["--session-ttl-s", "60", "--until", "2026-01-01T17:00:00Z"]):
+        assert CliRunner().invoke(cli, ["sessions", "extend", "--url", scripted.url, "s", *options]).exit_code == 2
+    assert scripted.requests == []

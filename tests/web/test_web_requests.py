@@ -380,6 +380,16 @@ def test_when_an_empty_session_ends() -> None:
     assert read({"provider": "daily"}).emptiness == Emptiness(timeout_s=None, bot_user_id_prefix=None)
 
 
+def test_how_long_a_session_may_last() -> None:
+    short = Settings(session_max_s=600)
+    assert read({"provider": "daily"}, short).session_ttl_s == 600
+    own = read({"provider": "daily", "options": {"max_duration_s": 60}}, short)
+    assert (own.session_ttl_s, own.max_duration_s) == (60, 60)
+    for options in ({"session_ttl_s": 601}, {"session_ttl_s": 61, "max_duration_s": 60}, {"max_duration_s": 601}):
+        with pytest.raises(InvalidRequest):
+            read({"provider": "daily", "options": options}, short)
+
+
 # --- fingerprints
 
 
@@ -387,7 +397,7 @@ def test_a_request_keeps_its_fingerprint_over_an_update() -> None:
     """Keys are remembered for a day, and a repeat must not be taken for another request by a newer version."""
     request = read({"provider": "daily"})
     assert fingerprint(request) == "0cd18ff7573db2e0de22c56c7a28e05c81cab797b54b9c3750d12f1c38d560e2"
-    for option in ({"empty_timeout_s": 60}, {"events_after_end": True}):
+    for option in ({"empty_timeout_s": 60}, {"events_after_end": True}, {"max_duration_s": 20000}):
         assert fingerprint(read({"provider": "daily", "options": option})) != fingerprint(request)
 
 

@@ -22,7 +22,7 @@ COMMANDS = {
     "serve": "Run the service.",
     "sandbox": "Run the Daily sandbox alone.",
     "watch": "Follow the events of a running service.",
-    "sessions": "Create, list, show and end sessions of a running service.",
+    "sessions": "Create, list, show, extend and end sessions of a running service.",
     "participants": "See who is in a session's room, put people out, change what they may do, send them messages.",
     "tokens": "Create, list and renew the meeting tokens of a session.",
 }

@@ -19,6 +19,7 @@ COLOURS = {
     "token_renewed": "magenta",
     "token_expiring": "magenta",
     "token_expired": "magenta",
+    "session_extended": "cyan",
     "session_ended": "blue",
     "snapshot": "cyan",
     "gap": "red",
@@ -99,8 +100,8 @@ def _details(kind: str, message: Mapping[str, Any]) -> str:
         case "token_created" | "token_renewed" | "token_expiring" | "token_expired":
             who = message.get("participant_name") or message.get("user_id") or "the meeting token"
             return f"{plain(who)}: {plain(message.get('expires_at'))}"
-        case "session_ended":
-            return plain(message.get("reason"))
+        case "session_extended" | "session_ended":
+            return _end(message)
         case "gap":
             reason = GAP_REASONS.get(str(message.get("reason")), plain(message.get("reason")))
             return f"events after #{plain(message.get('after'))} are lost: {reason}; a snapshot follows"
@@ -115,6 +116,15 @@ def person(who: object) -> str:
     if not isinstance(who, Mapping):
         return "somebody"
     return plain(who.get("name") or who.get("user_id") or f"guest {str(who.get('id'))[:SHORT_ID]}")
+
+
+def _end(message: Mapping[str, Any]) -> str:
+    """Why a session has ended, or when it will."""
+    if "reason" in message:
+        return plain(message["reason"])
+    early = message.get("participants_total")
+    put_out = f"; {plain(early)} in the room will be put out before" if early else ""
+    return f"until {plain(message.get('session_expires_at'))}{put_out}"
 
 
 def _everybody(who: object) -> str:

@@ -70,6 +70,18 @@ def listing(page: Mapping[str, Any]) -> str:
     return f"{table}\n{footer}"
 
 
+def extended(answer: Mapping[str, Any]) -> str:
+    """The new end, who is put out before it, and the tokens for them."""
+    lines = [f"session {plain(answer.get('session_id'))} ends at {plain(answer.get('session_expires_at'))}"]
+    lines += [
+        f"  put out before: {person(one.get('participant'))} at {plain(one.get('at'))}"
+        for one in answer.get("will_still_be_ejected") or []
+    ]
+    for token in answer.get("tokens") or []:
+        lines.append(f"  new token: {person(token.get('participant'))} {plain(token.get('meeting_token'))}")
+    return "\n".join(lines)
+
+
 def ended(answer: Mapping[str, Any]) -> str:
     return f"session {plain(answer.get('session_id'))} ended"
 

@@ -1,4 +1,4 @@
-"""`transport-trio sessions`: create, list, show and end the sessions of a running service."""
+"""`transport-trio sessions`: create, list, show, extend and end the sessions of a running service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from transport_trio.cli.client import Answer, Call, Refused, ask
-from transport_trio.cli.report import created, ended, listing, shown
+from transport_trio.cli.report import created, ended, extended, listing, shown
 from transport_trio.cli.target import Target, service_options
 from transport_trio.models import SessionStatus
 
@@ -27,6 +27,7 @@ PLACES = {
     "empty_timeout_s": ("options", "empty_timeout_s"),
     "bot_user_id_prefix": ("options", "bot_user_id_prefix"),
     "events_after_end": ("options", "events_after_end"),
+    "max_duration_s": ("options", "max_duration_s"),
 }
 
 json_option = click.option("--json", "as_json", is_flag=True, help="The service's answer as JSON, refusals too.")
@@ -51,7 +52,7 @@ class IdempotencyKey(click.ParamType[str]):
     """
 )
 def sessions() -> None:
-    """Create, list, show and end sessions of a running service."""
+    """Create, list, show, extend and end sessions of a running service."""
 
 
 @sessions.command(
@@ -74,6 +75,7 @@ def sessions() -> None:
 @click.option(
     "--bot-user-id-prefix", metavar="TEXT", help="Whose user id begins so is a bot, and nobody in that sense."
 )
+@click.option("--max-duration-s", type=int, metavar="SECONDS", help="The longest that it can be extended to.")
 @click.option("--events-after-end", is_flag=True, help="Tell also what comes to be known behind session_ended.")
 @click.option(
     "--body", type=click.File(encoding="utf-8"), help="A request in JSON, - for standard input; the options above win."
@@ -156,6 +158,31 @@ def end(target: Target, session_id: str, as_json: bool) -> None:
     """End a session and have its room deleted; does nothing to one that has ended."""
     answer = asked(target, Call(method="DELETE", path=session_path(session_id)), as_json)
     print_json(answer.body) if as_json else click.echo(ended(answer.body))
+
+
+@sessions.command(
+    epilog="""\b
+    Examples:
+      transport-trio sessions extend 7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11 --session-ttl-s 3600
+      transport-trio sessions extend 7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11 --until 2026-01-01T17:00:00Z
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.option("--session-ttl-s", type=int, metavar="SECONDS", help="How long it shall last from now.")
+@click.option("--until", metavar="TIME", help="When it shall end, like 2026-01-01T17:00:00Z.")
+@click.option("--reissue-tokens", is_flag=True, help="Make new tokens for those who will be put out before.")
+@json_option
+def extend(
+    target: Target, session_id: str, session_ttl_s: int | None, until: str | None, reissue_tokens: bool, as_json: bool
+) -> None:
+    """Let a session end later, and name those who will be put out at the end that they came in with."""
+    if (session_ttl_s is None) == (until is None):
+        raise click.UsageError("give one of --session-ttl-s and --until")
+    end = {"session_ttl_s": session_ttl_s} if until is None else {"session_expires_at": until}
+    body = {**end, "reissue_tokens": reissue_tokens}
+    answer = asked(target, Call(method="POST", path=session_path(session_id) + "/extend", body=body), as_json)
+    print_json(answer.body) if as_json else click.echo(extended(answer.body))
 
 
 def session_path(session_id: str) -> str:

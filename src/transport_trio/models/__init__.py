@@ -8,7 +8,7 @@ from transport_trio.models.owed import CLOCK_SLACK_S, RoomDebt, RoomIntent
 from transport_trio.models.people import Leave, Participant, ParticipantConfig, Permissions, PermissionsChange, Presence
 from transport_trio.models.providers import provider_kind
 from transport_trio.models.pushes import News, Push, PushKind
-from transport_trio.models.rooms import Privacy, Room, RoomConfig, RoomPlan
+from transport_trio.models.rooms import PastEnd, Privacy, Room, RoomConfig, RoomPlan
 from transport_trio.models.sessions import (
     Emptiness,
     EndReason,
@@ -34,6 +34,7 @@ __all__ = [
     "News",
     "Participant",
     "ParticipantConfig",
+    "PastEnd",
     "Permissions",
     "PermissionsChange",
     "Presence",

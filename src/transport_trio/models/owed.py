@@ -50,6 +50,7 @@ class RoomDebt:
     expires_at: datetime
     owed_at: datetime
     intended_at: datetime | None = None
+    other_end: datetime | None = None  # which the room may have instead: an extension was under way
 
     @property
     def in_doubt(self) -> bool:
@@ -62,4 +63,4 @@ class RoomDebt:
             return self.provider_id == room.provider_id
         if self.intended_at is not None and _is_older(room, self.intended_at):
             return False
-        return room.expires_at == self.expires_at
+        return room.expires_at is not None and room.expires_at in (self.expires_at, self.other_end)

@@ -43,7 +43,7 @@ class ParticipantConfig:
 class Participant:
     """Someone in a room. `id` is the provider's: it is new for each join; `user_id` is the person, if known.
 
-    `is_owner` and `permissions` are known where the provider pushes them: Daily's presence has neither.
+    `is_owner`, `permissions` and `will_eject_at` are known where the provider pushes them: Daily's presence has none.
     """
 
     id: str
@@ -52,6 +52,7 @@ class Participant:
     joined_at: datetime
     is_owner: bool | None = None
     permissions: Permissions | None = None
+    will_eject_at: datetime | None = None
 
     @property
     def person(self) -> str:
@@ -74,10 +75,16 @@ class Presence:
     connections: tuple[str, ...] = ()
     pushed_at: datetime | None = None
     ejected: bool = False
+    connected_at: datetime | None = None  # when the newest connection came, where that is not the join told
 
     @property
     def ids(self) -> tuple[str, ...]:
         return self.connections or (self.participant.id,)
+
+    @property
+    def entered_at(self) -> datetime:
+        """When the door let them in: what the provider froze then holds until they come anew."""
+        return self.connected_at or self.participant.joined_at
 
     @property
     def provider_id(self) -> str:

@@ -38,6 +38,14 @@ class RoomPlan:
 
 
 @attrs.frozen(kw_only=True)
+class PastEnd:
+    """An end that a room had until it got a later one: who came before `until` was let in with it."""
+
+    end: datetime
+    until: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Room:
     """A room as the provider describes it. `metadata` is the provider's own object, for callers who want more."""
 

@@ -10,7 +10,7 @@ from typing import Any, NewType
 import attrs
 
 from transport_trio.models.people import Leave, Participant, ParticipantConfig, Presence
-from transport_trio.models.rooms import Room, RoomConfig
+from transport_trio.models.rooms import PastEnd, Room, RoomConfig
 from transport_trio.models.tokens import FurtherGrant, TokenGrant
 
 SessionId = NewType("SessionId", str)
@@ -67,6 +67,7 @@ class SessionRequest:
     provider_options: dict[str, Any] = attrs.field(factory=dict)
     emptiness: Emptiness = attrs.field(factory=Emptiness)
     events_after_end: bool = False
+    max_duration_s: int | None = None  # None: as long as the settings allow
 
 
 @attrs.frozen(kw_only=True)
@@ -95,11 +96,19 @@ class Session:
     provider_cleanup: ProviderCleanup | None = None
     further_tokens: tuple[FurtherGrant, ...] = ()
     events_after_end: bool = False  # whether something may be told behind `session_ended`
+    max_duration_s: int | None = None
+    extending_to: datetime | None = None  # the end that the room may have already: the provider has been asked for it
+    past_ends: tuple[PastEnd, ...] = ()  # of the room, the oldest first
     version: int = 0
 
     @property
     def has_ended(self) -> bool:
         return self.status is SessionStatus.ENDED
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is in it, or only bots."""
+        return all(self.emptiness.is_bot(who) for who in self.participants)
 
     @property
     def participants(self) -> tuple[Participant, ...]:

@@ -55,6 +55,15 @@ class TransportConnector(Protocol):
     async def find_room(self, name: str) -> Room | None:
         """The room of that name, or None when there is none (or it has expired)."""
 
+    async def extend_room(self, name: str, expires_at: datetime) -> Room:
+        """Have the room end then, and change nothing else of it. Whoever is in it may be put out at the end before.
+
+        Repeated by itself: it is the same the second time.
+
+        Raises:
+            RoomNotFound: there is no such room.
+        """
+
     async def delete_room(self, name: str) -> bool:
         """Delete the room; False when the provider says that there is none.
 

@@ -1,7 +1,18 @@
 """Sessions: use-cases, pure transitions, and one owner task with its poller and timers for each live session."""
 
+from transport_trio.sessions.extending import Extended, ExtensionRequest
 from transport_trio.sessions.idempotency import IdempotencyKey
 from transport_trio.sessions.people import Eject, Permit, SendMessage
 from transport_trio.sessions.service import Created, SessionService, open_sessions
 
-__all__ = ["Created", "Eject", "IdempotencyKey", "Permit", "SendMessage", "SessionService", "open_sessions"]
+__all__ = [
+    "Created",
+    "Eject",
+    "Extended",
+    "ExtensionRequest",
+    "IdempotencyKey",
+    "Permit",
+    "SendMessage",
+    "SessionService",
+    "open_sessions",
+]

@@ -53,6 +53,7 @@ class Plan:
     request: SessionRequest
     room: RoomPlan
     token: TokenPlan
+    session_end: datetime  # the room's may be later, and is never earlier
     planned_at: datetime
 
     @property
@@ -84,12 +85,16 @@ def plan(
 ) -> Plan:
     """Names and ends: whole seconds, as providers keep them, and never a token that outlives its session.
 
-    The room's end is none of `other_ends`: rooms of one name are told apart by it.
+    The room's end is none of `other_ends`: rooms of one name are told apart by it. It is the session's, or where a
+    longest duration was asked for the latest end that the session can ever have (ADR 0085).
     """
     start = whole_second(now)
     session_end = start + timedelta(seconds=request.session_ttl_s)
-    while session_end in other_ends:
-        session_end += timedelta(seconds=1)
+    room_end = start + timedelta(seconds=request.max_duration_s or request.session_ttl_s)
+    while room_end in other_ends:
+        room_end += timedelta(seconds=1)
+    if request.max_duration_s is None:
+        session_end = room_end
     token_end = start + timedelta(seconds=min(request.token_ttl_s, request.session_ttl_s))
     name = room_name_for(request, session_id, room_prefix)
     return Plan(
@@ -99,10 +104,11 @@ def plan(
         room=RoomPlan(
             name=name,
             config=request.room_config,
-            expires_at=session_end,
+            expires_at=room_end,
             provider_options=request.provider_options,
         ),
         token=token_plan(name, request, token_end),
+        session_end=session_end,
         planned_at=now,
     )
 
@@ -265,7 +271,8 @@ class Creation:
             token=TokenGrant(expires_at=self._plan.token.expires_at),
             created_at=now,
             updated_at=now,
-            expires_at=self._plan.room.expires_at,
+            expires_at=self._plan.session_end,
             emptiness=request.emptiness,
             events_after_end=request.events_after_end,
+            max_duration_s=request.max_duration_s,
         )

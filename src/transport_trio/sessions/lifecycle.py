@@ -27,7 +27,8 @@ from transport_trio.models import (
     Session,
     SessionStatus,
 )
-from transport_trio.sessions import grants, presence
+from transport_trio.sessions import extension, grants, presence
+from transport_trio.sessions.extension import ExtensionDone, ExtensionDropped, ExtensionIntended
 from transport_trio.sessions.grants import TokenExtended, TokenGranted
 
 
@@ -91,9 +92,9 @@ class Acted:
     event: ParticipantsEjected | PermissionsChanged | MessageSent
 
 
-Cause = (
-    Observed | Pushed | RoomMissing | ProviderRefused | TimeReached | EndWanted | Acted | TokenGranted | TokenExtended
-)
+Extension = ExtensionIntended | ExtensionDone | ExtensionDropped
+Told = Observed | Pushed | RoomMissing | ProviderRefused | TimeReached
+Cause = Told | EndWanted | Acted | TokenGranted | TokenExtended | Extension
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +148,9 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
         case TokenExtended():
             session, event = grants.extended(session, cause)
             return Outcome(session=session, events=(event,))
+        case _:
+            session, told = extension.extended(session, cause)
+            return Outcome(session=session, events=told)
 
 
 def next_due(session: Session, policy: Policy) -> datetime:
@@ -181,14 +185,10 @@ def _observed(session: Session, cause: Observed, policy: Policy) -> Outcome:
 def _is_empty_for_long(session: Session, at: datetime) -> bool:
     """Asked behind a good answer only: while the provider is away nobody knows whether a room is empty."""
     timeout_s = session.emptiness.timeout_s
-    if timeout_s is None or not _is_empty(session):
+    if timeout_s is None or not session.is_empty:
         return False
     since = session.empty_since or session.created_at
     return (at - since).total_seconds() >= timeout_s
-
-
-def _is_empty(session: Session) -> bool:
-    return all(session.emptiness.is_bot(who) for who in session.participants)
 
 
 def _pushed(session: Session, cause: Pushed, policy: Policy) -> Outcome:
@@ -216,7 +216,7 @@ def _learnt(
     # That the provider refuses us is not over because it tells us something.
     refused = session.status is SessionStatus.ERROR and joins_by is Source.WEBHOOK
     status = session.status if refused else _status_after(session, learnt)
-    was_there = not _is_empty(session)
+    was_there = not session.is_empty
     news = learnt.changed or status is not session.status
     session = attrs.evolve(
         session,
@@ -225,7 +225,7 @@ def _learnt(
         departed=learnt.departed,
         pushed_leaves=learnt.pushed_leaves,
     )
-    if not _is_empty(session):
+    if not session.is_empty:
         session = attrs.evolve(session, empty_since=None)
     elif was_there:
         session = attrs.evolve(session, empty_since=at)

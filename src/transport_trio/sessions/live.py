@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
@@ -22,6 +22,7 @@ from transport_trio.errors import (
 from transport_trio.models import EndReason, News, RoomDebt, Session
 from transport_trio.ports import Change
 from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.extending import Extending, ExtensionWanted
 from transport_trio.sessions.lifecycle import Cause, EndWanted, Outcome, TimeReached, decide, next_due
 from transport_trio.sessions.people import Action, E, People, Wanted
 from transport_trio.sessions.poller import Poller
@@ -63,8 +64,9 @@ class LiveSession:
         self._on_ended = on_ended
         self._resumed = resumed
         self._stored = session
-        self._asks, self._inbox = trio.open_memory_channel[_Ask | Wanted[Any]](INBOX_CAPACITY)
+        self._asks, self._inbox = trio.open_memory_channel[_Ask | Wanted[Any] | ExtensionWanted](INBOX_CAPACITY)
         self._people = People(deps=deps, session=lambda: self.session, ask=self.ask, look_soon=self._look_soon)
+        self._extending = Extending(deps=deps, session=lambda: self.session, ask=self.ask)
         self._started = False
         self._end_told = False
         self._poller: Poller | None = None
@@ -101,6 +103,17 @@ class LiveSession:
         await self._send(Wanted(action, reply))
         return await reply.wait()
 
+    async def extend(self, until: datetime) -> Session:
+        """Have the session end later; the session with that end. Cancelling ends the waiting only.
+
+        Raises:
+            InvalidRequest, SessionHasEnded, Busy, StorageUnavailable: it ends when it did.
+            ConnectorError: so it does, unless the provider's answer was lost: then a look at the room tells, later.
+        """
+        reply: Reply[Session] = Reply()
+        await self._send(ExtensionWanted(until, reply))
+        return await reply.wait()
+
     async def run(self) -> None:
         """Own the session until it has ended. A crash of its tasks is contained here and seen by nobody else."""
         try:
@@ -132,6 +145,7 @@ class LiveSession:
             if poller is not None:
                 nursery.start_soon(self._poll, poller, name=f"poller {self.session.id}")
                 nursery.start_soon(poller.listen, name=f"news for {self.session.id}")
+            nursery.start_soon(self._extending.settle, name=f"extension {self.session.id}")
             await self._own(nursery)
             nursery.cancel_scope.cancel(reason="the session has ended")
 
@@ -141,6 +155,9 @@ class LiveSession:
             if isinstance(ask, Wanted):
                 self._people.begin(ask, nursery)
                 continue
+            if isinstance(ask, ExtensionWanted):
+                self._extending.begin(ask, nursery)
+                continue
             try:
                 ask.reply.set(await self._apply(ask.cause))
             except TransportError as exc:
@@ -149,7 +166,7 @@ class LiveSession:
                 # A bug or a cancel must not leave the caller waiting for ever.
                 ask.answer_without_owner(self.session)
 
-    async def _send(self, ask: _Ask | Wanted[Any]) -> None:
+    async def _send(self, ask: _Ask | Wanted[Any] | ExtensionWanted) -> None:
         try:
             await self._asks.send(ask)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -175,7 +192,8 @@ class LiveSession:
     def _worth_storing(self, outcome: Outcome) -> bool:
         # Tokens may change without an event: one that has expired is forgotten later.
         tokens, known = outcome.session.further_tokens, self.session.further_tokens
-        if outcome.events or outcome.session.token != self.session.token or tokens != known:
+        intended = outcome.session.extending_to != self.session.extending_to
+        if outcome.events or outcome.session.token != self.session.token or tokens != known or intended:
             return True
         # By what is stored and not by when: a commit for another cause stores the presence as it was known then.
         stored = {one.participant.id: one.last_seen_at for one in self._stored.present}
@@ -274,6 +292,7 @@ def _debt(session: Session) -> RoomDebt:
         provider=session.provider,
         room_name=session.room.name,
         provider_id=session.room.provider_id,
-        expires_at=session.expires_at,
+        expires_at=session.room.expires_at or session.expires_at,
         owed_at=session.ended_at,
+        other_end=session.extending_to,
     )

@@ -74,7 +74,8 @@ class Ledger:
 
     def ends(self, provider: str, room_name: str) -> Collection[datetime]:
         """The ends of the rooms of this name."""
-        return {owed.debt.expires_at for owed in self.named(provider, room_name)}
+        debts = [owed.debt for owed in self.named(provider, room_name)]
+        return {end for debt in debts for end in (debt.expires_at, debt.other_end) if end is not None}
 
     def by_provider(self) -> Counter[str]:
         """How much is owed to whom."""

@@ -130,9 +130,16 @@ def _came(before: Observation, who: Participant, at: datetime) -> Observation:
         known = attrs.evolve(presence, participant=participant)
         if who.id not in presence.ids:
             connections = (*presence.ids, who.id)[-CONNECTIONS_MAX:]
-            known = attrs.evolve(known, connections=connections, pushed_at=at, missing_since=None)
+            known = attrs.evolve(
+                known,
+                participant=attrs.evolve(participant, will_eject_at=who.will_eject_at),
+                connections=connections,
+                pushed_at=at,
+                missing_since=None,
+                connected_at=who.joined_at,
+            )
         present[place] = known
-        renamed = participant != presence.participant
+        renamed = known.participant != presence.participant
         return attrs.evolve(before, present=tuple(present), renamed=renamed)
     present.append(Presence(participant=who, last_seen_at=at, connections=(who.id,), pushed_at=at))
     return attrs.evolve(before, present=tuple(present), joined=(Joined(participant=who, again=False),))
@@ -186,6 +193,10 @@ def _by_person(seen: Sequence[Participant]) -> dict[str, list[Participant]]:
 def _seen(presence: Presence, connections: Sequence[Participant], at: datetime, grace_s: float) -> Presence:
     participant = _better_known(presence.participant, connections[-1])
     ids = _ids(connections)
+    connected_at = presence.connected_at
+    if ids[-1] not in presence.ids:  # they have come anew, with other ends than before
+        participant = attrs.evolve(participant, will_eject_at=None)
+        connected_at = connections[-1].joined_at
     pushed_at = presence.pushed_at
     awaited = () if pushed_at is None or not _within(grace_s, pushed_at, at) else presence.ids
     unseen = tuple(id_ for id_ in awaited if id_ not in ids)
@@ -195,6 +206,7 @@ def _seen(presence: Presence, connections: Sequence[Participant], at: datetime, 
         connections=(*ids, *unseen)[-CONNECTIONS_MAX:],
         pushed_at=pushed_at if unseen else None,
         ejected=presence.ejected and ids[-1] == presence.provider_id,
+        connected_at=connected_at,
     )
 
 
@@ -205,6 +217,7 @@ def _better_known(told: Participant, who: Participant) -> Participant:
         name=who.name or told.name,
         is_owner=told.is_owner if who.is_owner is None else who.is_owner,
         permissions=who.permissions or told.permissions,
+        will_eject_at=who.will_eject_at or told.will_eject_at,
     )
 
 

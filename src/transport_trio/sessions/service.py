@@ -33,6 +33,7 @@ from transport_trio.models import (
 from transport_trio.ports import SessionPage, SessionQuery
 from transport_trio.sessions.creation import create, plan, room_name_for
 from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.extending import Extensions
 from transport_trio.sessions.grants import grants_of, plan_of
 from transport_trio.sessions.idempotency import IdempotencyKey, RunningKeys
 from transport_trio.sessions.lifecycle import Cause, EndWanted
@@ -71,6 +72,7 @@ class SessionService:
         self._idle = trio.Event()
         self.reaper = Reaper(deps)
         self.tokens = Tokens(deps, self._keys, self.get, self._ask)
+        self.extensions = Extensions(deps, self._extend, self.get, self.tokens)
         deps.metrics.creations.set_function(lambda: len(self._creating))
         deps.metrics.active_sessions.set_function(lambda: len(self._live))
         deps.metrics.rooms_owed.set_function(lambda: len(self.reaper))
@@ -149,6 +151,9 @@ class SessionService:
     async def act(self, session_id: str, action: Action[E]) -> E:
         """As `LiveSession.act`; raises `SessionNotFound` besides."""
         return await (await self._owner_of(session_id)).act(action)
+
+    async def _extend(self, session_id: str, until: datetime) -> Session:
+        return await (await self._owner_of(session_id)).extend(until)
 
     async def drain(self, deadline_s: float) -> None:
         """Take no more creations and wait, at most `deadline_s`, for those under way."""

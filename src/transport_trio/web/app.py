@@ -23,6 +23,7 @@ from transport_trio.web.body import BODY_MAX_BYTES, Request, body_of, linger
 from transport_trio.web.deps import WebDeps
 from transport_trio.web.entrance import PATH
 from transport_trio.web.events import register_events
+from transport_trio.web.extension import register_extension
 from transport_trio.web.health import OPEN_PATHS, register_health
 from transport_trio.web.people import register_people
 from transport_trio.web.problems import (
@@ -108,6 +109,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     register_sessions(app, deps)
     register_people(app, deps)
     register_tokens(app, deps)
+    register_extension(app, deps)
     register_events(app, deps)
     register_health(app, deps)
     register_webhooks(app, deps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from transport_trio.events import (
     PermissionsChanged,
     SessionCreated,
     SessionEnded,
+    SessionExtended,
     SessionUpdated,
     TokenEvent,
 )
@@ -49,6 +50,8 @@ def participant(who: Participant) -> dict[str, Any]:
         shown["is_owner"] = who.is_owner
     if who.permissions is not None:
         shown["permissions"] = who.permissions
+    if who.will_eject_at is not None:
+        shown["will_eject_at"] = timestamp(who.will_eject_at)
     return shown
 
 
@@ -62,6 +65,7 @@ def session_summary(session: Session) -> dict[str, Any]:
         "room_name": session.room.name,
         "expires_at": timestamp(session.token.expires_at),
         "session_expires_at": timestamp(session.expires_at),
+        "room_expires_at": timestamp(session.room.expires_at) if session.room.expires_at else None,
         "created_at": timestamp(session.created_at),
         "updated_at": timestamp(session.updated_at),
         "presence_checked_at": timestamp(session.presence_checked_at) if session.presence_checked_at else None,
@@ -75,7 +79,20 @@ def session_summary(session: Session) -> dict[str, Any]:
 
 
 def session_detail(session: Session) -> dict[str, Any]:
-    return session_summary(session) | {"participants": [participant(who) for who in session.participants]}
+    empty_since = (session.empty_since or session.created_at) if session.is_empty and not session.has_ended else None
+    timeout_s = session.emptiness.timeout_s
+    ends_at = empty_since + timedelta(seconds=timeout_s) if empty_since and timeout_s is not None else None
+    return session_summary(session) | {
+        "options": {
+            "empty_timeout_s": timeout_s,
+            "bot_user_id_prefix": session.emptiness.bot_user_id_prefix,
+            "events_after_end": session.events_after_end,
+            "max_duration_s": session.max_duration_s,
+        },
+        "empty_since": timestamp(empty_since) if empty_since else None,
+        "ends_empty_at": timestamp(ends_at) if ends_at else None,
+        "participants": [participant(who) for who in session.participants],
+    }
 
 
 def participants_answer(session: Session) -> dict[str, Any]:
@@ -156,6 +173,16 @@ def _own_fields(event: Event) -> dict[str, Any]:
                 "participant_name": event.participant_name,
                 "user_id": event.user_id,
                 "expires_at": timestamp(event.expires_at),
+            }
+        case SessionExtended():
+            return {
+                "session_expires_at": timestamp(event.session_expires_at),
+                "expired_before_at": timestamp(event.expired_before_at),
+                "will_still_be_ejected": [
+                    {"participant_id": one.participant.id, "at": timestamp(one.at)}
+                    for one in event.ejections[:EJECTED_MAX]
+                ],
+                "participants_total": len(event.ejections),
             }
         case SessionEnded():
             return {"reason": event.reason}

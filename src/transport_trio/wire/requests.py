@@ -81,6 +81,7 @@ class OptionsBody(Body, frozen=True):
     empty_timeout_s: Ttl | None = None
     bot_user_id_prefix: Annotated[str, Meta(min_length=1, max_length=USER_ID_MAX_CHARS)] | None = None
     events_after_end: bool = False
+    max_duration_s: Ttl | None = None
     daily: dict[str, Any] = {}  # msgspec copies an empty one for each instance
 
 
@@ -137,12 +138,12 @@ def session_request(
     managed = managed_options(body.provider)
     faults = (
         *_name_faults(body),
-        *_ttl_faults(body.options, settings),
+        *_ttl_faults(body, settings),
         *option_faults(body.options.daily, body.provider, managed),
     )
     if faults:
         raise InvalidRequest(*faults)
-    session_ttl_s = _or_default(body.options.session_ttl_s, settings.session_ttl_s)
+    session_ttl_s = _or_default(body.options.session_ttl_s, min(settings.session_ttl_s, _longest_s(body, settings)))
     return SessionRequest(
         provider=body.provider,
         room_config=RoomConfig(**msgspec.structs.asdict(body.room_config) | {"privacy": _privacy(body)}),
@@ -152,6 +153,7 @@ def session_request(
         provider_options=body.options.daily,
         emptiness=Emptiness(timeout_s=body.options.empty_timeout_s, bot_user_id_prefix=body.options.bot_user_id_prefix),
         events_after_end=body.options.events_after_end,
+        max_duration_s=body.options.max_duration_s,
     )
 
 
@@ -185,6 +187,8 @@ def fingerprint(request: SessionRequest) -> str:
         del meant["emptiness"]
     if not request.events_after_end:
         del meant["events_after_end"]
+    if request.max_duration_s is None:
+        del meant["max_duration_s"]
     return digest_of(meant)
 
 
@@ -203,8 +207,17 @@ def _name_faults(body: CreateBody) -> Iterator[tuple[str, str]]:
     yield from participant_faults(body.participant_config)
 
 
-def _ttl_faults(options: OptionsBody, settings: Settings) -> Iterator[tuple[str, str]]:
-    session_ttl_s = _or_default(options.session_ttl_s, settings.session_ttl_s)
+def _longest_s(body: CreateBody, settings: Settings) -> int:
+    return min(body.options.max_duration_s or settings.session_max_s, settings.session_max_s)
+
+
+def _ttl_faults(body: CreateBody, settings: Settings) -> Iterator[tuple[str, str]]:
+    options, longest_s = body.options, _longest_s(body, settings)
+    session_ttl_s = _or_default(options.session_ttl_s, min(settings.session_ttl_s, longest_s))
+    if session_ttl_s > longest_s:
+        yield "$.options.session_ttl_s", f"must not be longer than the session may last at most, {longest_s} s"
+    if options.max_duration_s is not None and options.max_duration_s > settings.session_max_s:
+        yield "$.options.max_duration_s", f"must not be longer than SESSION_MAX_S, {settings.session_max_s} s"
     if options.token_ttl_s is not UNSET and options.token_ttl_s > session_ttl_s:
         yield "$.options.token_ttl_s", f"must not be longer than the session, {session_ttl_s} s"
     if options.bot_user_id_prefix is not None and options.empty_timeout_s is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -31,6 +32,7 @@ from transport_trio.connectors.daily.operations import (
     CREATE_TOKEN,
     DAILY_LIMITS,
     DELETE_ROOM,
+    EXTEND_ROOM,
     FIND_ROOM,
     OPERATIONS,
     DailyLimits,
@@ -82,16 +84,16 @@ class DailyConnector:
         return {"room": room_body(room), "token": {"body": body, "claims": token_claims(body)}}
 
     async def create_room(self, plan: RoomPlan) -> Room:
-        def read(answer: Answer) -> Room:
-            return parse_room(answer.json, plan.name, self._domain)
-
         try:
-            return await self._client.call(CREATE_ROOM, read, body=room_body(plan))
+            return await self._client.call(CREATE_ROOM, partial(self._read_room, plan.name), body=room_body(plan))
         except ProviderRejected as exc:
             # Daily has one error for a taken name and for a bad property; only its free text tells them apart.
             if exc.status == HTTPStatus.BAD_REQUEST and await incall.room_exists(self._client, plan.name):
                 raise RoomExists(plan.name) from exc
             raise
+
+    def _read_room(self, name: str, answer: Answer) -> Room:
+        return parse_room(answer.json, name, self._domain)
 
     async def find_room(self, name: str) -> Room | None:
         def read(answer: Answer) -> Room | None:
@@ -103,6 +105,12 @@ class DailyConnector:
             return await self._client.call(FIND_ROOM, read, room=name)
         except RoomNotFound:
             return None
+
+    async def extend_room(self, name: str, expires_at: datetime) -> Room:
+        # Nothing but `exp`: whatever else is named would be set, too.
+        body = {"properties": {"exp": int(expires_at.timestamp())}}
+        read = partial(self._read_room, name)
+        return await self._client.call(EXTEND_ROOM, read, room=name, body=body)
 
     async def delete_room(self, name: str) -> bool:
         try:

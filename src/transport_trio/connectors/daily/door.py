@@ -105,6 +105,7 @@ def _participant(payload: Mapping[str, Any], now: datetime) -> Participant | Non
         joined_at=min(unix_time(payload.get("joined_at")) or now, now),
         is_owner=owner if isinstance(owner, bool) else None,
         permissions=_permissions(payload.get("permissions")),
+        will_eject_at=unix_time(payload.get("will_eject_at")),
     )
 
 

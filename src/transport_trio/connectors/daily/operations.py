@@ -46,6 +46,7 @@ class Operation:
 
 CHECK = Operation(name="check", method="GET", path="/")
 CREATE_ROOM = Operation(name="create_room", method="POST", path="/rooms", repeatable=False)
+EXTEND_ROOM = Operation(name="extend_room", method="POST", path="/rooms/{room}", of_room=True)
 FIND_ROOM = Operation(name="find_room", method="GET", path="/rooms/{room}", purpose="cleaning", of_room=True)
 # Daily's documents disagree about this one's tier; the stricter reading harms nobody, deletions can wait.
 # It names a room by its name alone: after a lost answer, a repeat could hit the next room of that name.
@@ -90,7 +91,7 @@ UPDATE_PERMISSIONS = Operation(
 )
 
 OPERATIONS = (
-    *(CHECK, CREATE_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, READ_TOKEN, PRESENCE, DOMAIN_PRESENCE),
+    *(CHECK, CREATE_ROOM, EXTEND_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, READ_TOKEN, PRESENCE, DOMAIN_PRESENCE),
     *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
     *(EJECT, SEND_MESSAGE, UPDATE_PERMISSIONS),
 )
