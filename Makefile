@@ -27,7 +27,7 @@ dev: $(DEV_STAMP) ## Install what tests, benchmarks and examples need, and run n
 test: $(DEV_STAMP) ## Run every test and tell the branch coverage; ARGS="-k presence" runs some, without
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest -n 3 --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=95
 else
