@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from session_builders import NOON, a_request, a_session, after, somebody
@@ -26,7 +27,7 @@ from transport_trio.models import EndReason, Permissions, PermissionsChange, Ses
 from transport_trio.sessions import Eject, Permit, SendMessage, SessionService
 from transport_trio.sessions.lifecycle import Acted, EndWanted, Policy, decide
 from transport_trio.sessions.people import ACTIONS_MAX
-from transport_trio.sessions.presence import mark_ejected, observe
+from transport_trio.sessions.presence import mark_ejected, observe, permit
 from transport_trio.wire.out import EVENT_MAX_BYTES, event_body
 
 HELLO = SendMessage(recipient="*", data={"say": "hello"}, data_bytes=15)
@@ -303,3 +304,50 @@ def test_permissions_tell_what_was_given_and_nothing_else() -> None:
     event = PermissionsChanged(session_id=a_session().id, time=NOON, participant_id="p1", permissions=change)
     assert event.permissions.given == {"can_admin": True}
     assert PermissionsChange().given == {}
+
+
+OPEN = Permissions()
+SHUT = Permissions(can_send_audio=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "after_it"),
+    [
+        (PermissionsChange(sending=SHUT), OPEN, SHUT),
+        (PermissionsChange(can_admin=True), SHUT, attrs.evolve(SHUT, can_admin=True)),
+        (PermissionsChange(can_admin=True), None, None),
+        (PermissionsChange(sending=SHUT), None, None),
+        (PermissionsChange(can_admin=False, sending=SHUT), None, SHUT),
+    ],
+)
+def test_what_somebody_may_do_is_shown_as_far_as_it_is_known(
+    change: PermissionsChange, before: Permissions | None, after_it: Permissions | None
+) -> None:
+    ada, bob = attrs.evolve(somebody("p1", "u1"), permissions=before), somebody("p2", "u2")
+    present = observe((), (), [ada, bob], after(0), 15).present
+    changed = permit(present, "p1", change)
+    assert [one.participant.permissions for one in changed] == [after_it, None]
+    assert permit(present, "*", change)[0].participant.permissions == after_it
+
+
+def test_what_was_changed_holds_until_the_next_join() -> None:
+    ada = attrs.evolve(somebody("p1", "u1"), permissions=OPEN)
+    present = permit(observe((), (), [ada], after(0), 15).present, "*", PermissionsChange(sending=SHUT))
+    stays = observe(present, (), [somebody("p1", "u1")], after(15), 15)
+    assert stays.present[0].participant.permissions == SHUT
+    assert not stays.changed
+    back = observe(present, (), [somebody("p9", "u1", joined_s=20)], after(30), 15)
+    assert back.present[0].participant.permissions is None
+    assert back.changed
+
+
+def test_listeners_learn_of_changed_permissions_as_of_any_change_of_a_session() -> None:
+    session = attrs.evolve(a_session(), present=observe((), (), [somebody("p1")], after(0), 15).present)
+    change = PermissionsChange(can_admin=False, sending=SHUT)
+    event = PermissionsChanged(session_id=session.id, time=after(5), participant_id="p1", permissions=change)
+    policy = Policy(confirm_s=15, token_warning_s=60)
+    outcome = decide(session, Acted(event=event), policy)
+    assert [told.type for told in outcome.events] == ["permissions_changed", "session_updated"]
+    assert outcome.session.participants[0].permissions == SHUT
+    again = decide(outcome.session, Acted(event=event), policy)
+    assert [told.type for told in again.events] == ["permissions_changed"]

@@ -11,8 +11,8 @@ from transport_trio.cli.client import Call
 from transport_trio.cli.lines import person, plain
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
 from transport_trio.cli.target import Target, service_options
+from transport_trio.models import EVERYBODY
 
-EVERYBODY = "*"
 SENDABLE = ("video", "audio", "screen_video", "screen_audio")
 
 

@@ -5,7 +5,15 @@ Every `datetime` is aware and in UTC; every number of seconds ends in `_s`.
 
 from transport_trio.models.checks import Check, CheckStatus
 from transport_trio.models.owed import CLOCK_SLACK_S, RoomDebt, RoomIntent
-from transport_trio.models.people import Leave, Participant, ParticipantConfig, Permissions, PermissionsChange, Presence
+from transport_trio.models.people import (
+    EVERYBODY,
+    Leave,
+    Participant,
+    ParticipantConfig,
+    Permissions,
+    PermissionsChange,
+    Presence,
+)
 from transport_trio.models.providers import provider_kind
 from transport_trio.models.pushes import News, Push, PushKind
 from transport_trio.models.rooms import PastEnd, Privacy, Room, RoomConfig, RoomPlan
@@ -24,6 +32,7 @@ from transport_trio.models.tokens import FurtherGrant, TokenGrant, TokenOptions,
 
 __all__ = [
     "CLOCK_SLACK_S",
+    "EVERYBODY",
     "Check",
     "CheckStatus",
     "Emptiness",

@@ -6,6 +6,9 @@ from datetime import datetime
 
 import attrs
 
+# In an id's place: everybody in the call.
+EVERYBODY = "*"
+
 
 @attrs.frozen(kw_only=True)
 class Permissions:
@@ -29,6 +32,12 @@ class PermissionsChange:
         given = attrs.asdict(self.sending) if self.sending is not None else {}
         given.pop("can_admin", None)
         return given if self.can_admin is None else {"can_admin": self.can_admin, **given}
+
+    def of(self, before: Permissions | None) -> Permissions | None:
+        """What somebody may do after it; None where that is not known, as before it."""
+        if before is None and (self.can_admin is None or self.sending is None):
+            return None
+        return attrs.evolve(before or Permissions(), **self.given)
 
 
 @attrs.frozen(kw_only=True)

@@ -242,6 +242,12 @@ def _acted(session: Session, cause: Acted) -> Outcome:
     if isinstance(cause.event, ParticipantsEjected):
         marked = presence.mark_ejected(session.present, cause.event.participant_ids)
         session = attrs.evolve(session, present=marked)
+    elif isinstance(cause.event, PermissionsChanged):
+        before = session.participants
+        permitted = presence.permit(session.present, cause.event.participant_id, cause.event.permissions)
+        session = attrs.evolve(session, present=permitted)
+        if session.participants != before:
+            return _updated(session, cause.event.time, [cause.event])
     return Outcome(session=session, events=(cause.event,))
 
 

@@ -30,7 +30,6 @@ from transport_trio.sessions.reply import Reply
 
 log = logging.getLogger(__name__)
 
-EVERYBODY = "*"
 # Of one session at once: a caller with a list of people, not a flood that starves the other sessions' requests.
 ACTIONS_MAX = 4
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from transport_trio.models import Leave, News, Participant, Presence
+from transport_trio.models import EVERYBODY, Leave, News, Participant, PermissionsChange, Presence
 
 # Ids of told leaves that are remembered, to mark a join as `again`; a busy room's last minutes.
 DEPARTED_MAX = 256
@@ -168,6 +168,16 @@ def mark_ejected(present: Sequence[Presence], participant_ids: Sequence[str]) ->
     return tuple(attrs.evolve(one, ejected=one.ejected or one.participant.id in participant_ids) for one in present)
 
 
+def permit(present: Sequence[Presence], participant_id: str, change: PermissionsChange) -> tuple[Presence, ...]:
+    """What they may do from now on: somebody, or with `*` everybody."""
+    return tuple(
+        attrs.evolve(one, participant=attrs.evolve(one.participant, permissions=change.of(one.participant.permissions)))
+        if participant_id in (EVERYBODY, one.participant.id)
+        else one
+        for one in present
+    )
+
+
 def everyone_leaves(present: Sequence[Presence]) -> tuple[Left, ...]:
     """The leaves to be told when a session ends with people in it."""
     return tuple(Left(participant=one.participant, last_seen_at=one.last_seen_at) for one in present)
@@ -194,8 +204,8 @@ def _seen(presence: Presence, connections: Sequence[Participant], at: datetime, 
     participant = _better_known(presence.participant, connections[-1])
     ids = _ids(connections)
     connected_at = presence.connected_at
-    if ids[-1] not in presence.ids:  # they have come anew, with other ends than before
-        participant = attrs.evolve(participant, will_eject_at=None)
+    if ids[-1] not in presence.ids:  # they have come anew: their token says what holds
+        participant = attrs.evolve(participant, will_eject_at=None, permissions=connections[-1].permissions)
         connected_at = connections[-1].joined_at
     pushed_at = presence.pushed_at
     awaited = () if pushed_at is None or not _within(grace_s, pushed_at, at) else presence.ids

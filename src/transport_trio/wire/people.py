@@ -7,14 +7,13 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, UnsetType
 
 from transport_trio.errors import InvalidRequest
-from transport_trio.models import Permissions, PermissionsChange
+from transport_trio.models import EVERYBODY, Permissions, PermissionsChange
 from transport_trio.wire.out import encode
 from transport_trio.wire.requests import USER_ID_MAX_CHARS, Body, body_of, control_faults
 
 IDS_MAX = 100  # Daily's limit for an eject
 ID_MAX_CHARS = 128
 MESSAGE_DATA_MAX_BYTES = 4096  # Daily's limit
-EVERYBODY = "*"
 SENDING = ("can_send_video", "can_send_audio", "can_send_screen_video", "can_send_screen_audio")
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_MAX_CHARS)]
