@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from transport_trio.metrics import Metrics
 from transport_trio.models import Session
+from transport_trio.sessions.deps import Deps
 
 log = logging.getLogger(__name__)
 
 
-def watch_providers(
-    metrics: Metrics,
-    served: Collection[str],
-    live: Callable[[], Iterable[Session]],
-    owed: Callable[[], Mapping[str, int]],
-) -> None:
-    """Have the metrics tell of each provider that has a connector, and of each that once had one and left something.
+def watch_providers(deps: Deps, live: Callable[[], Iterable[Session]], owed: Callable[[], Mapping[str, int]]) -> None:
+    """Have the metrics tell of each provider, and the log of each that has a session or a debt and no connector.
 
-    What is told here is all there will be: nothing begins at a provider without a connector.
+    What is told at the start is all there will be: nothing begins at a provider without a connector.
     """
-    unserved = {session.provider for session in live()} | owed().keys()
-    for provider in {*served, *unserved}:
-        sessions, rooms = metrics.provider_sessions.labels(provider), metrics.provider_rooms_owed.labels(provider)
-        metrics.watch(sessions, partial(_count, provider, live))
-        metrics.watch(rooms, partial(_owed_to, provider, owed))
+    served = deps.connectors.names
+    unserved = ({session.provider for session in live()} | owed().keys()) - set(served)
+    for provider in sorted({*served, *unserved}):
+        count, count_owed = partial(_count, provider, live), partial(_owed_to, provider, owed)
+        deps.metrics.watch(deps.metrics.provider_sessions.labels(provider), count)
+        deps.metrics.watch(deps.metrics.provider_rooms_owed.labels(provider), count_owed)
+        if provider in unserved:
+            told = {"provider": provider, "sessions": count(), "rooms_owed": count_owed()}
+            log.warning("provider without connector: sessions end by their own time, rooms stay", extra=told)
 
 
 def _count(provider: str, live: Callable[[], Iterable[Session]]) -> int:
@@ -36,11 +34,3 @@ def _count(provider: str, live: Callable[[], Iterable[Session]]) -> int:
 
 def _owed_to(provider: str, owed: Callable[[], Mapping[str, int]]) -> int:
     return owed().get(provider, 0)
-
-
-def tell_unserved(served: Collection[str], live: Iterable[Session], owed: Mapping[str, int]) -> None:
-    """One line for each provider that has a session or a debt and no connector: nothing of it is done."""
-    sessions = Counter(session.provider for session in live)
-    for provider in sorted((sessions.keys() | owed.keys()) - set(served)):
-        told = {"provider": provider, "sessions": sessions[provider], "rooms_owed": owed.get(provider, 0)}
-        log.warning("provider without connector: sessions end by their own time, rooms stay", extra=told)

@@ -39,7 +39,7 @@ from transport_trio.sessions.idempotency import IdempotencyKey, RunningKeys
 from transport_trio.sessions.lifecycle import Cause, EndWanted
 from transport_trio.sessions.live import LiveSession
 from transport_trio.sessions.people import Action, E
-from transport_trio.sessions.providers import tell_unserved, watch_providers
+from transport_trio.sessions.providers import watch_providers
 from transport_trio.sessions.reaper import Reaper
 from transport_trio.sessions.reply import Reply
 from transport_trio.sessions.tokens import Tokens
@@ -172,17 +172,11 @@ class SessionService:
             self._live[session.id] = live
             self._reserve(session.provider, session.room.name, session.id)
             self._nursery.start_soon(self._run_live, live, name=f"session {session.id}")
-        self._tell_providers()
+        watch_providers(
+            self._deps, lambda: [live.session for live in self._live.values()], self.reaper.owed_by_provider
+        )
         if snapshot.sessions:
             log.info("sessions taken up again", extra={"count": len(snapshot.sessions)})
-
-    def _tell_providers(self) -> None:
-        def live() -> list[Session]:
-            return [live.session for live in self._live.values()]
-
-        served, owed = self._deps.connectors.names, self.reaper.owed_by_provider
-        tell_unserved(served, live(), owed())
-        watch_providers(self._deps.metrics, served, live, owed)
 
     async def _ask(self, session_id: str, cause: Cause) -> Session:
         """Have the session's owner act on `cause`; one that has ended is given as it is."""
