@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from typing import Any
 
 import pytest
 from contract_domain import Domain, refusal
+
+from webhook_receiver import receiving
 
 section = pytest.mark.section
 MISSING = "00000000-0000-4000-8000-000000000000"
@@ -56,11 +61,27 @@ class TestWebhooks:
         domain.learn("a webhook where nobody answers", info)
         assert webhooks(domain) == []
 
+    @pytest.mark.takes("an address that Daily reaches")
+    def test_one_is_sent_a_signed_test_and_then_registered(self, domain: Domain) -> None:
+        with receiving() as receiver:
+            made = domain.ask("POST", "/webhooks", {"url": receiver.url, "eventTypes": ["participant.joined"]}).json()
+            test = receiver.next()
+        assert test.body == b'{"test":"test"}'
+        signed = test.headers["x-webhook-timestamp"].encode() + b"." + test.body
+        digest = hmac.digest(base64.b64decode(made["hmac"]), signed, hashlib.sha256)
+        assert test.headers["x-webhook-signature"] == base64.b64encode(digest).decode()
+        assert (made["state"], made["failedCount"], made["eventTypes"]) == ("ACTIVE", 0, ["participant.joined"])
+        assert [one["uuid"] for one in webhooks(domain)] == [made["uuid"]]
+        assert domain.ask("DELETE", f"/webhooks/{made['uuid']}").status_code == 200
+        assert webhooks(domain) == []
+
     def test_a_field_that_webhooks_do_not_have_is_400(self, domain: Domain) -> None:
         body = {"url": SILENT[domain.sandbox is not None], "scope": "all"}
         if webhooks(domain):
             pytest.skip("the domain has its webhook, which stays as it is")
-        assert refusal(domain.ask("POST", "/webhooks", body))[0] == 400
+        status, _, info = refusal(domain.ask("POST", "/webhooks", body))
+        assert status == 400
+        assert "scope" in info
 
 
 @section("12 open points")

@@ -410,6 +410,17 @@ class TestOverHttp:
         with pytest.raises(SandboxError, match="nothing of this kind"):
             daily_sandbox.fail_capture("hello", "recording")
 
+    def test_one_can_be_lost_before_it_is_ready(self, call: httpx.Client, daily_sandbox: SandboxHandle) -> None:
+        daily_sandbox.configure(recording_ready_s=60)
+        call.post("/rooms/hello/recordings/start", json={"instanceId": OTHER})
+        daily_sandbox.start_capture("hello", "recording")
+        daily_sandbox.leave("hello")
+        assert [one["running"] for one in daily_sandbox.captures("hello")] == [False, False]
+        daily_sandbox.fail_capture("hello", "recording", instanceId=OTHER)
+        [kept] = daily_sandbox.captures("hello")
+        daily_sandbox.advance(60)
+        assert [one["id"] for one in call.get("/recordings").json()["data"]] == [kept["id"]]
+
     def test_silence_ends_one(self, call: httpx.Client, daily_sandbox: SandboxHandle) -> None:
         call.post("/rooms/hello/recordings/start", json={"minIdleTimeOut": 10})
         daily_sandbox.idle("hello")
