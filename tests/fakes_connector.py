@@ -26,12 +26,26 @@ from transport_trio.errors import (
     RoomNotFound,
     UnknownProvider,
 )
-from transport_trio.models import Check, Participant, PermissionsChange, Room, RoomConfig, RoomPlan, TokenPlan
+from transport_trio.models import (
+    CaptureKind,
+    CaptureLink,
+    CaptureNews,
+    CaptureOptions,
+    Check,
+    Participant,
+    PermissionsChange,
+    Room,
+    RoomConfig,
+    RoomPlan,
+    TokenPlan,
+)
 from transport_trio.ports import Seen, TransportConnector
 
 OPERATIONS = (
     *("create_room", "extend_room", "find_room", "delete_room", "create_token", "presence", "check"),
     *("eject", "update_permissions", "send_message"),
+    *("start_capture", "update_capture", "stop_capture"),
+    *("captures", "find_capture", "capture_link", "delete_capture"),
 )
 T = TypeVar("T")
 
@@ -66,7 +80,7 @@ class FakeConnector:
 
     `calls` lists (operation, room name) in the order of their arrival, `tokens` the plans of minted tokens, `messages`
     what people were sent (room name, recipient, data), `banned` who cannot come back, `permitted` the latest change of
-    somebody's permissions.
+    somebody's permissions, `capture_calls` what was done to recordings, `recorded` what a room's list of them says.
     """
 
     def __init__(self, name: str = "daily", now: Callable[[], datetime] = trio_time) -> None:
@@ -77,6 +91,8 @@ class FakeConnector:
         self._failures: defaultdict[str, deque[Failure]] = defaultdict(deque)
         self._always: dict[str, Failure] = {}
         self._delays: dict[str, float] = {}
+        self.recorded: defaultdict[str, list[CaptureNews]] = defaultdict(list)
+        self.capture_calls: list[tuple[Any, ...]] = []
         self._pretended: dict[str, tuple[Participant, ...]] = {}
         self._shared: dict[str, Seen] = {}
         self._health = Health(name)
@@ -157,6 +173,10 @@ class FakeConnector:
     @property
     def managed_options(self) -> frozenset[str]:
         return frozenset({"exp"})
+
+    @property
+    def managed_capture_options(self) -> frozenset[str]:
+        return frozenset({"videoBitrate", "instanceId"})
 
     def dry_run(self, room: RoomPlan, token: TokenPlan) -> dict[str, Any]:
         end = int(token.expires_at.timestamp())
@@ -248,6 +268,51 @@ class FakeConnector:
             self.messages.append((room_name, recipient, data))
 
         await self._call("send_message", room_name, send)
+
+    async def start_capture(self, room_name: str, kind: CaptureKind, instance_id: str, options: CaptureOptions) -> None:
+        await self._in_call("start_capture", room_name, instance_id, options)
+
+    async def update_capture(
+        self, room_name: str, kind: CaptureKind, instance_id: str | None, options: CaptureOptions
+    ) -> None:
+        await self._in_call("update_capture", room_name, instance_id, options)
+
+    async def stop_capture(self, room_name: str, kind: CaptureKind, instance_id: str | None) -> None:
+        await self._in_call("stop_capture", room_name, instance_id)
+
+    async def captures(self, room: Room, kind: CaptureKind) -> tuple[CaptureNews, ...]:
+        return await self._call("captures", room.name, lambda: tuple(self.recorded[room.name]))
+
+    async def find_capture(self, kind: CaptureKind, provider_id: str) -> CaptureNews | None:
+        return await self._call("find_capture", "", lambda: self._recording(provider_id))
+
+    async def capture_link(self, kind: CaptureKind, provider_id: str, valid_for_s: int | None) -> CaptureLink | None:
+        def link() -> CaptureLink | None:
+            expires_at = self._now() + timedelta(seconds=valid_for_s or 3600)
+            found = self._recording(provider_id)
+            return found and CaptureLink(url=f"https://files.example/{provider_id}", expires_at=expires_at)
+
+        return await self._call("capture_link", "", link)
+
+    async def delete_capture(self, kind: CaptureKind, provider_id: str) -> bool:
+        def delete() -> bool:
+            found = self._recording(provider_id)
+            for listed in self.recorded.values():
+                listed[:] = [one for one in listed if one.provider_id != provider_id]
+            return found is not None
+
+        return await self._call("delete_capture", "", delete)
+
+    def _recording(self, provider_id: str) -> CaptureNews | None:
+        everything = (one for listed in self.recorded.values() for one in listed)
+        return next((one for one in everything if one.provider_id == provider_id), None)
+
+    async def _in_call(self, operation: str, room_name: str, *what: Any) -> None:
+        def note() -> None:
+            self._call_in(room_name)
+            self.capture_calls.append((operation, room_name, *what))
+
+        await self._call(operation, room_name, note)
 
     async def check(self) -> datetime | None:
         return await self._call("check", "", self._now)

@@ -55,6 +55,33 @@ class TooManyTokens(TransportError):
         super().__init__(f"the session has {tokens_max} meeting tokens; renew one, or wait until one has expired")
 
 
+class RecordingNotFound(TransportError):
+    code = "recording_not_found"
+
+    def __init__(self, recording_id: str) -> None:
+        super().__init__(f"the session has no recording with the id {recording_id[:80]!r}")
+        self.recording_id = recording_id
+
+
+class RecordingNotInState(TransportError):
+    """What was asked is for a recording in another state."""
+
+    code = "recording_not_in_state"
+
+    def __init__(self, recording_id: str, status: str, needed: str) -> None:
+        super().__init__(f"the recording {recording_id} is {status}; this is for one that is {needed}")
+        self.recording_id, self.status = recording_id, status
+
+
+class TooManyRecordings(TransportError):
+    """The session has as many recordings as are kept for one."""
+
+    code = "too_many_recordings"
+
+    def __init__(self, recordings_max: int) -> None:
+        super().__init__(f"the session has {recordings_max} recordings; start another session for more")
+
+
 class SessionHasEnded(TransportError):
     """What was asked needs a session that lives."""
 
@@ -204,6 +231,10 @@ class ProviderRejected(ConnectorError):
         self.status, self.detail = status, detail
 
 
+class ItemNotFound(ProviderRejected):
+    """The provider keeps nothing of the id that we asked for."""
+
+
 class ProviderThrottled(ConnectorError):
     code = "provider_throttled"
 
@@ -230,6 +261,16 @@ class RoomNotFound(ConnectorError):
     def __init__(self, provider: str, room_name: str) -> None:
         super().__init__(provider, f"{provider} knows no room named {room_name!r}")
         self.room_name = room_name
+
+
+class ProviderBusy(ConnectorError):
+    """The provider has nobody free just now for what we asked; it was not done."""
+
+    code = "provider_busy"
+
+    def __init__(self, provider: str, detail: str, retry_after_s: float) -> None:
+        super().__init__(provider, f"{provider} cannot take this on now: {detail}")
+        self.retry_after_s = retry_after_s
 
 
 class NobodyInCall(ConnectorError):

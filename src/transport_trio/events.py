@@ -24,6 +24,11 @@ class EventType(StrEnum):
     TOKEN_EXPIRING = "token_expiring"  # noqa: S105 -- an event type, not a password
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 -- as above
     SESSION_EXTENDED = "session_extended"
+    RECORDING_STARTED = "recording_started"
+    RECORDING_UPDATED = "recording_updated"
+    RECORDING_STOPPED = "recording_stopped"
+    RECORDING_READY = "recording_ready"
+    RECORDING_ERROR = "recording_error"
     SESSION_ENDED = "session_ended"
 
 
@@ -33,6 +38,7 @@ class Source(StrEnum):
     POLL = "poll"
     WEBHOOK = "webhook"
     INFERRED = "inferred"  # concluded from absence, not seen
+    REQUEST = "request"  # the provider's word on what we asked of it
 
 
 @attrs.frozen(kw_only=True)
@@ -159,6 +165,50 @@ class SessionExtended(Event):
     session_expires_at: datetime
     expired_before_at: datetime  # the end until now
     ejections: tuple[Ejection, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class CaptureEvent(Event):
+    """What happens to one recording or the like. Never with a link to it: events are kept, and read by many.
+
+    `capture_id` is None for one that should have started by itself and did not.
+    """
+
+    capture_id: str | None
+    provider_id: str | None
+    occurred_at: datetime
+    source: Source
+    reason: str | None = None
+    duration_s: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RecordingStarted(CaptureEvent):
+    type = EventType.RECORDING_STARTED
+
+
+@attrs.frozen(kw_only=True)
+class RecordingUpdated(CaptureEvent):
+    """It goes on with other settings."""
+
+    type = EventType.RECORDING_UPDATED
+
+
+@attrs.frozen(kw_only=True)
+class RecordingStopped(CaptureEvent):
+    type = EventType.RECORDING_STOPPED
+
+
+@attrs.frozen(kw_only=True)
+class RecordingReady(CaptureEvent):
+    type = EventType.RECORDING_READY
+
+
+@attrs.frozen(kw_only=True)
+class RecordingError(CaptureEvent):
+    """Nothing (more) comes of it; `reason` says why."""
+
+    type = EventType.RECORDING_ERROR
 
 
 @attrs.frozen(kw_only=True)

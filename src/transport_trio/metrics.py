@@ -18,6 +18,7 @@ from prometheus_client import (
 from transport_trio import __version__
 
 HTTP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+READY_BUCKETS_S = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 BROADCAST_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
@@ -52,6 +53,11 @@ class Metrics:
     webhook_repairs: Counter
     people_actions: Counter
     extensions: Counter
+    capture_actions: Counter
+    capture_errors: Counter
+    capture_ready_seconds: Histogram
+    capture_looks: Counter
+    captures_awaited: Gauge
     creations: Gauge
     creations_interrupted: Counter
     rooms_owed: Gauge
@@ -165,6 +171,23 @@ class Metrics:
             ),
             extensions=counter(
                 "transport_extensions", "Wishes for a later end of a session, by how they ended.", "outcome"
+            ),
+            capture_actions=counter(
+                "transport_capture_actions",
+                "What callers wanted of recordings, by how it ended.",
+                "action",
+                "outcome",
+            ),
+            capture_errors=counter("transport_capture_errors", "Recordings of which nothing (more) came.", "kind"),
+            capture_ready_seconds=histogram(
+                "transport_capture_ready_seconds",
+                "Time from the end of a recording until it was known to be ready.",
+                "kind",
+                buckets=READY_BUCKETS_S,
+            ),
+            capture_looks=counter("transport_capture_looks", "Looks into a provider's list of recordings.", "outcome"),
+            captures_awaited=gauge(
+                "transport_captures_awaited", "Sessions of which more may come to be known of their recordings."
             ),
             creations=gauge("transport_creations", "Creations of sessions under way."),
             creations_interrupted=counter(

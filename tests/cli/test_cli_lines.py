@@ -89,6 +89,11 @@ EXAMPLES = [
         event("session_extended", session_expires_at="2026-01-01T12:09:00Z", participants_total=0),
         "until 2026-01-01T12:09:00Z",
     ),
+    (event("recording_started", recording_id="c1"), "c1"),
+    (event("recording_updated", recording_id="c1"), "c1"),
+    (event("recording_stopped", recording_id="c1"), "c1"),
+    (event("recording_ready", recording_id="c1", duration_s=65.0), "c1, 1 min 5 s long"),
+    (event("recording_error", recording_id=None, reason="out\nof disk"), "no recording, out\\nof disk"),
     (event("session_ended", reason="requested"), "requested"),
     (
         {"type": "gap", "after": 7, "oldest": 20, "reason": "pruned"},
@@ -96,7 +101,7 @@ EXAMPLES = [
     ),
     ({"type": "error", "code": "bad_message", "message": "not JSON"}, "bad_message: not JSON"),
     (
-        event("recording_started"),
+        event("of_tomorrow"),
         "(a type that this version does not know; --json shows all of it)",
     ),
 ]

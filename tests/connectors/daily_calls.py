@@ -13,7 +13,7 @@ from scripted_http import Play, ScriptedServer, answer, play
 
 from transport_trio.connectors import DailyConnector
 from transport_trio.metrics import Metrics
-from transport_trio.models import PermissionsChange
+from transport_trio.models import CaptureKind, CaptureOptions, PermissionsChange, Room
 
 TEST_S = 20.0
 SHORT_S = 0.3  # for tests in which somebody must time out
@@ -22,6 +22,8 @@ PLAN = room_plan("lobby", NOON)
 TOKEN = token_plan(PLAN)
 ROOM = {"id": "r1", "name": "lobby", "url": "https://mine.daily.co/lobby", "config": {"exp": int(NOON.timestamp())}}
 NOT_FOUND = answer(404, {"error": "not-found", "info": "room lobby not found"})
+SENT = {"status": "sent"}
+RECORDING = CaptureKind.RECORDING
 EMPTY = {"total_count": 0, "data": []}
 
 Call = Callable[[DailyConnector], Awaitable[Any]]
@@ -41,6 +43,13 @@ CALLS: dict[str, tuple[Call, Any]] = {
         {"status": "sent"},
     ),
     "send_message": (lambda daily: daily.send_message("lobby", "*", {"say": "hi"}), {"sent": "true"}),
+    "start_capture": (lambda daily: daily.start_capture("lobby", RECORDING, "i1", CaptureOptions()), SENT),
+    "update_capture": (lambda daily: daily.update_capture("lobby", RECORDING, "i1", CaptureOptions()), SENT),
+    "stop_capture": (lambda daily: daily.stop_capture("lobby", RECORDING, "i1"), SENT),
+    "captures": (lambda daily: daily.captures(Room(name="lobby", url="x"), RECORDING), EMPTY),
+    "find_capture": (lambda daily: daily.find_capture(RECORDING, "r1"), {"id": "r1", "status": "finished"}),
+    "capture_link": (lambda daily: daily.capture_link(RECORDING, "r1", None), {"download_link": "https://x"}),
+    "delete_capture": (lambda daily: daily.delete_capture(RECORDING, "r1"), {"deleted": True, "id": "r1"}),
     "check": (lambda daily: daily.check(), {"domain_name": "mine"}),
 }
 EVERY_CALL = pytest.mark.parametrize("name", list(CALLS))

@@ -24,6 +24,8 @@ from transport_trio.connectors.daily.operations import (
     OPERATIONS,
     PRESENCE,
     SEND_MESSAGE,
+    START_RECORDING,
+    STOP_RECORDING,
     Operation,
 )
 from transport_trio.connectors.health import Health
@@ -130,6 +132,7 @@ def test_what_would_do_harm_a_second_time_is_not_repeated() -> None:
     assert set(OPERATIONS) - set(REPEATABLE) == {
         *(CREATE_ROOM, DELETE_ROOM, CREATE_WEBHOOK),
         *(EJECT, SEND_MESSAGE),
+        *(START_RECORDING, STOP_RECORDING),
     }
 
 

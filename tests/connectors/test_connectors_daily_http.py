@@ -35,6 +35,13 @@ async def test_requests_look_as_daily_wants_them(scripted: Scripted, name: str) 
             "eject": "POST /v1/rooms/lobby/eject",
             "update_permissions": "POST /v1/rooms/lobby/update-permissions",
             "send_message": "POST /v1/rooms/lobby/send-app-message",
+            "start_capture": "POST /v1/rooms/lobby/recordings/start",
+            "update_capture": "POST /v1/rooms/lobby/recordings/update",
+            "stop_capture": "POST /v1/rooms/lobby/recordings/stop",
+            "captures": "GET /v1/recordings?room_name=lobby&limit=100",
+            "find_capture": "GET /v1/recordings/r1",
+            "capture_link": "GET /v1/recordings/r1/access-link",
+            "delete_capture": "DELETE /v1/recordings/r1",
             "check": "GET /v1/",
         }[name]
     )

@@ -21,6 +21,11 @@ from transport_trio.events import Event, SessionEnded
 from transport_trio.hub import Hub, open_hub
 from transport_trio.metrics import Metrics
 from transport_trio.models import (
+    Capture,
+    CaptureKind,
+    CaptureLink,
+    CaptureNews,
+    CaptureStatus,
     Check,
     CheckStatus,
     EndReason,
@@ -36,6 +41,7 @@ from transport_trio.models import (
 )
 from transport_trio.ports import Change, SessionPage, SessionQuery
 from transport_trio.sessions import Created, IdempotencyKey
+from transport_trio.sessions.capture_work import CaptureAction
 from transport_trio.sessions.people import Action
 from transport_trio.sessions.tokens import Tokens
 from transport_trio.settings import Settings
@@ -62,6 +68,29 @@ UPGRADE = (
 LAST_GET = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
+class FakeDesk:
+    """What there is of recordings: a link to each, and pushes that are kept."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, CaptureNews]] = []
+        self.asked: list[tuple[str, str, int | None]] = []
+
+    def managed_options(self, provider: str) -> frozenset[str]:
+        return frozenset({"instanceId", "fps"})
+
+    def hear(self, provider: str, news: CaptureNews) -> str:
+        self.heard.append((provider, news))
+        return "taken"
+
+    async def link(self, session_id: str, capture_id: str, valid_for_s: int | None) -> CaptureLink:
+        self.asked.append((session_id, capture_id, valid_for_s))
+        return CaptureLink(url="https://files.example/r1?signature=x", expires_at=NOW)
+
+    async def delete(self, session_id: str, capture_id: str) -> Capture:
+        self.asked.append((session_id, capture_id, None))
+        return Capture(id=capture_id, kind=CaptureKind.RECORDING, status=CaptureStatus.DELETED, asked_at=NOW)
+
+
 class FakeService:
     """Use-cases without a provider: sessions in a dict, failures on demand, everything asked is kept."""
 
@@ -80,6 +109,8 @@ class FakeService:
         self.hung_up = trio.Event()
         self.heard: list[tuple[str, str, News | None]] = []
         self.tokens: Tokens | None = None
+        self.captures = FakeDesk()
+        self.captured: list[CaptureAction] = []
 
     def hear(self, provider: str, room_name: str, news: News | None) -> bool:
         self.heard.append((provider, room_name, news))
@@ -126,6 +157,12 @@ class FakeService:
         if self.refusal is not None:
             raise self.refusal
         return await action.perform(self.connector, await self.get(session_id), lambda: NOW)
+
+    async def capture(self, session_id: str, action: CaptureAction) -> Capture:
+        self.captured.append(action)
+        if self.refusal is not None:
+            raise self.refusal
+        return Capture(id="c1", kind=CaptureKind.RECORDING, type="cloud", asked_at=NOW)
 
     async def end(self, session_id: str) -> Session:
         session = await self.get(session_id)

@@ -20,6 +20,11 @@ COLOURS = {
     "token_expiring": "magenta",
     "token_expired": "magenta",
     "session_extended": "cyan",
+    "recording_started": "cyan",
+    "recording_updated": "bright_black",
+    "recording_stopped": "cyan",
+    "recording_ready": "cyan",
+    "recording_error": "red",
     "session_ended": "blue",
     "snapshot": "cyan",
     "gap": "red",
@@ -62,7 +67,8 @@ class Lines:
         number = f"#{plain(message['id'])}" if "id" in message else ""
         session = plain(message.get("session_id", ""))[:SHORT_ID]
         clock = time[:8]
-        yield f"{clock:<8} {number:>7}  {label}  {session:<{SHORT_ID}}  {_details(kind, message)}".strip()
+        details = _recording(message) if kind.startswith("recording_") else _details(kind, message)
+        yield f"{clock:<8} {number:>7}  {label}  {session:<{SHORT_ID}}  {details}".strip()
 
 
 def _snapshot(message: Mapping[str, Any]) -> Iterator[str]:
@@ -135,6 +141,15 @@ def _ids(ids: object, total: object) -> str:
     shown = [plain(id_) for id_ in ids[:NAMES_MAX]] if isinstance(ids, list) else []
     missing = total - len(shown) if isinstance(total, int) else 0
     return ", ".join(shown) + (f" and {missing} more" if missing > 0 else "")
+
+
+def _recording(message: Mapping[str, Any]) -> str:
+    parts = [plain(message.get("recording_id") or "no recording")]
+    if message.get("duration_s") is not None:
+        parts.append(f"{length(message['duration_s'])} long")
+    if message.get("reason"):
+        parts.append(plain(message["reason"]))
+    return ", ".join(parts)
 
 
 def _permissions(given: object) -> str:

@@ -3,6 +3,16 @@
 Every `datetime` is aware and in UTC; every number of seconds ends in `_s`.
 """
 
+from transport_trio.models.captures import (
+    Capture,
+    CaptureKind,
+    CaptureLink,
+    CaptureMoment,
+    CaptureNews,
+    CaptureOptions,
+    CaptureStatus,
+    new_capture_id,
+)
 from transport_trio.models.checks import Check, CheckStatus
 from transport_trio.models.owed import CLOCK_SLACK_S, RoomDebt, RoomIntent
 from transport_trio.models.people import (
@@ -33,6 +43,13 @@ from transport_trio.models.tokens import FurtherGrant, TokenGrant, TokenOptions,
 __all__ = [
     "CLOCK_SLACK_S",
     "EVERYBODY",
+    "Capture",
+    "CaptureKind",
+    "CaptureLink",
+    "CaptureMoment",
+    "CaptureNews",
+    "CaptureOptions",
+    "CaptureStatus",
     "Check",
     "CheckStatus",
     "Emptiness",
@@ -65,6 +82,7 @@ __all__ = [
     "TokenPlan",
     "TokenRequest",
     "TokenStage",
+    "new_capture_id",
     "new_session_id",
     "provider_kind",
 ]

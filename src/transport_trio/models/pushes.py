@@ -7,11 +7,13 @@ from enum import StrEnum
 
 import attrs
 
+from transport_trio.models.captures import CaptureNews
 from transport_trio.models.people import Participant
 
 
 class PushKind(StrEnum):
     NEWS = "news"  # somebody came or went
+    CAPTURE = "capture"  # something happened to a recording or the like
     OTHER = "other"  # of no concern to sessions
     TEST = "test"  # the provider looks whether we are there
     DUPLICATE = "duplicate"  # the same has come before
@@ -35,4 +37,5 @@ class Push:
     type: str
     room_name: str | None = None
     news: News | None = None
+    capture: CaptureNews | None = None
     sent_at: datetime | None = None

@@ -9,6 +9,7 @@ from typing import Any, NewType
 
 import attrs
 
+from transport_trio.models.captures import Capture
 from transport_trio.models.people import Leave, Participant, ParticipantConfig, Presence
 from transport_trio.models.rooms import PastEnd, Room, RoomConfig
 from transport_trio.models.tokens import FurtherGrant, TokenGrant
@@ -95,6 +96,8 @@ class Session:
     end_reason: EndReason | None = None
     provider_cleanup: ProviderCleanup | None = None
     further_tokens: tuple[FurtherGrant, ...] = ()
+    captures: tuple[Capture, ...] = ()  # recordings and the like, the oldest first
+    auto_start_checked: bool = False  # somebody has looked whether what should start by itself did
     events_after_end: bool = False  # whether something may be told behind `session_ended`
     max_duration_s: int | None = None
     extending_to: datetime | None = None  # the end that the room may have already: the provider has been asked for it

@@ -8,7 +8,20 @@ from typing import Any, Protocol
 
 import attrs
 
-from transport_trio.models import Check, Participant, PermissionsChange, Push, Room, RoomConfig, RoomPlan, TokenPlan
+from transport_trio.models import (
+    CaptureKind,
+    CaptureLink,
+    CaptureNews,
+    CaptureOptions,
+    Check,
+    Participant,
+    PermissionsChange,
+    Push,
+    Room,
+    RoomConfig,
+    RoomPlan,
+    TokenPlan,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +52,10 @@ class TransportConnector(Protocol):
     @property
     def managed_token_options(self) -> frozenset[str]:
         """Likewise for the `provider_options` of a meeting token."""
+
+    @property
+    def managed_capture_options(self) -> frozenset[str]:
+        """Likewise for the `provider_options` of a recording."""
 
     def dry_run(self, room: RoomPlan, token: TokenPlan) -> dict[str, Any]:
         """What `create_room` and `create_token` would send, as `{"room": body, "token": {"body", "claims"}}`."""
@@ -111,6 +128,44 @@ class TransportConnector(Protocol):
         Raises:
             RoomNotFound, NobodyInCall: as for `eject`.
         """
+
+    async def start_capture(self, room_name: str, kind: CaptureKind, instance_id: str, options: CaptureOptions) -> None:
+        """Have one begin in the call, by that id of ours; the provider tells later that it has.
+
+        Never repeated by itself: it could run twice, or be refused as running.
+
+        Raises:
+            ProviderBusy: nobody is free to do it; it was not begun.
+            RoomNotFound, NobodyInCall: as for `eject`.
+        """
+
+    async def update_capture(
+        self, room_name: str, kind: CaptureKind, instance_id: str | None, options: CaptureOptions
+    ) -> None:
+        """Have it go on in another way. None: the one that is not ours.
+
+        Raises:
+            RoomNotFound, NobodyInCall: as for `eject`.
+        """
+
+    async def stop_capture(self, room_name: str, kind: CaptureKind, instance_id: str | None) -> None:
+        """Have it stop. Not repeated by itself, since one that has stopped is refused.
+
+        Raises:
+            RoomNotFound, NobodyInCall: as for `eject`.
+        """
+
+    async def captures(self, room: Room, kind: CaptureKind) -> tuple[CaptureNews, ...]:
+        """The latest hundred that the provider keeps of rooms of this name, also of earlier ones."""
+
+    async def find_capture(self, kind: CaptureKind, provider_id: str) -> CaptureNews | None:
+        """What the provider says of one; None: it has none of this id."""
+
+    async def capture_link(self, kind: CaptureKind, provider_id: str, valid_for_s: int | None) -> CaptureLink | None:
+        """Where to fetch it; None: the provider has none of this id."""
+
+    async def delete_capture(self, kind: CaptureKind, provider_id: str) -> bool:
+        """Delete it; False: the provider had none of this id."""
 
     async def check(self) -> datetime | None:
         """Ask the cheapest question that proves key and domain; the provider's own clock, when it tells.

@@ -1,5 +1,6 @@
 """Sessions: use-cases, pure transitions, and one owner task with its poller and timers for each live session."""
 
+from transport_trio.sessions.capture_work import StartCapture, StopCapture, UpdateCapture
 from transport_trio.sessions.extending import Extended, ExtensionRequest
 from transport_trio.sessions.idempotency import IdempotencyKey
 from transport_trio.sessions.people import Eject, Permit, SendMessage
@@ -14,5 +15,8 @@ __all__ = [
     "Permit",
     "SendMessage",
     "SessionService",
+    "StartCapture",
+    "StopCapture",
+    "UpdateCapture",
     "open_sessions",
 ]

@@ -27,7 +27,8 @@ from transport_trio.models import (
     Session,
     SessionStatus,
 )
-from transport_trio.sessions import extension, grants, presence
+from transport_trio.sessions import captures, extension, grants, presence
+from transport_trio.sessions.capture_causes import CaptureCause
 from transport_trio.sessions.extension import ExtensionDone, ExtensionDropped, ExtensionIntended
 from transport_trio.sessions.grants import TokenExtended, TokenGranted
 
@@ -94,7 +95,7 @@ class Acted:
 
 Extension = ExtensionIntended | ExtensionDone | ExtensionDropped
 Told = Observed | Pushed | RoomMissing | ProviderRefused | TimeReached
-Cause = Told | EndWanted | Acted | TokenGranted | TokenExtended | Extension
+Cause = Told | EndWanted | Acted | TokenGranted | TokenExtended | Extension | CaptureCause
 
 
 @attrs.frozen(kw_only=True)
@@ -121,9 +122,13 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
 
     Raises:
         TooManyTokens, TokenNotFound: only for causes that concern a token.
+        TooManyRecordings: only for a start.
     """
     if session.has_ended:
         return Outcome(session=session)
+    if isinstance(cause, CaptureCause):
+        session, of_capture = captures.learnt(session, cause)
+        return Outcome(session=session, events=of_capture)
     match cause:
         case Observed():
             return _observed(session, cause, policy)
@@ -133,9 +138,7 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
             since = session.room_missing_since or cause.at
             return Outcome(session=attrs.evolve(session, room_missing_since=since))
         case ProviderRefused():
-            if session.status is SessionStatus.ERROR:
-                return Outcome(session=session)
-            return _updated(attrs.evolve(session, status=SessionStatus.ERROR), cause.at)
+            return _refused(session, cause.at)
         case TimeReached():
             return _time_reached(session, cause.at, policy)
         case EndWanted():
@@ -151,6 +154,12 @@ def decide(session: Session, cause: Cause, policy: Policy) -> Outcome:
         case _:
             session, told = extension.extended(session, cause)
             return Outcome(session=session, events=told)
+
+
+def _refused(session: Session, at: datetime) -> Outcome:
+    if session.status is SessionStatus.ERROR:
+        return Outcome(session=session)
+    return _updated(attrs.evolve(session, status=SessionStatus.ERROR), at)
 
 
 def next_due(session: Session, policy: Policy) -> datetime:
@@ -261,6 +270,8 @@ def _time_reached(session: Session, at: datetime, policy: Policy) -> Outcome:
 def _ended(session: Session, at: datetime, reason: EndReason, events: list[Event] | None = None) -> Outcome:
     events = list(events or ())
     events.extend(_left(session, presence.everyone_leaves(session.present), at))
+    session, stopped = captures.call_is_over(session, at)
+    events.extend(stopped)
     session = attrs.evolve(
         session,
         status=SessionStatus.ENDED,

@@ -19,11 +19,13 @@ from transport_trio.errors import (
     UnknownProvider,
     VersionConflict,
 )
-from transport_trio.models import EndReason, News, RoomDebt, Session
+from transport_trio.models import Capture, EndReason, News, RoomDebt, Session
 from transport_trio.ports import Change
+from transport_trio.sessions.capture_work import CaptureAction, CaptureWanted, CaptureWork
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.extending import Extending, ExtensionWanted
 from transport_trio.sessions.lifecycle import Cause, EndWanted, Outcome, TimeReached, decide, next_due
+from transport_trio.sessions.owed import debt_of_end
 from transport_trio.sessions.people import Action, E, People, Wanted
 from transport_trio.sessions.poller import Poller
 from transport_trio.sessions.reply import Reply
@@ -58,15 +60,27 @@ class _Ask:
 class LiveSession:
     """The running side of a session that has not ended."""
 
-    def __init__(self, session: Session, deps: Deps, on_ended: Callable[[RoomDebt], None], *, resumed: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        deps: Deps,
+        on_ended: Callable[[RoomDebt], None],
+        *,
+        resumed: bool,
+        on_stored: Callable[[Session | None, Session], None] = lambda before, after: None,
+    ) -> None:
         self.session = session
         self._deps = deps
         self._on_ended = on_ended
+        self._on_stored = on_stored
         self._resumed = resumed
         self._stored = session
-        self._asks, self._inbox = trio.open_memory_channel[_Ask | Wanted[Any] | ExtensionWanted](INBOX_CAPACITY)
+        self._asks, self._inbox = trio.open_memory_channel[_Ask | Wanted[Any] | ExtensionWanted | CaptureWanted](
+            INBOX_CAPACITY
+        )
         self._people = People(deps=deps, session=lambda: self.session, ask=self.ask, look_soon=self._look_soon)
         self._extending = Extending(deps=deps, session=lambda: self.session, ask=self.ask)
+        self._capture_work = CaptureWork(deps=deps, session=lambda: self.session, ask=self.ask)
         self._started = False
         self._end_told = False
         self._poller: Poller | None = None
@@ -114,6 +128,20 @@ class LiveSession:
         await self._send(ExtensionWanted(until, reply))
         return await reply.wait()
 
+    async def capture(self, action: CaptureAction) -> Capture:
+        """Have a recording or the like started, changed or stopped; what it is then, stored.
+
+        Raises:
+            SessionHasEnded, RecordingNotFound, RecordingNotInState, TooManyRecordings: it was not done.
+            ConnectorError: the provider did not do it; with `in_doubt` it is found out later.
+            StorageUnavailable, Busy: as for `act`.
+
+        Cancellation: ends the waiting only; it is done and told all the same.
+        """
+        reply: Reply[Capture] = Reply()
+        await self._send(CaptureWanted(action, reply))
+        return await reply.wait()
+
     async def run(self) -> None:
         """Own the session until it has ended. A crash of its tasks is contained here and seen by nobody else."""
         try:
@@ -133,7 +161,7 @@ class LiveSession:
             self._close()
             if self.session.has_ended:
                 # Its tasks may have been restarted while the end was being stored: nobody has told of it then.
-                self._tell_end(_debt(self.session))
+                self._tell_end(debt_of_end(self.session))
 
     async def _run_once(self) -> None:
         if self._started:
@@ -158,6 +186,9 @@ class LiveSession:
             if isinstance(ask, ExtensionWanted):
                 self._extending.begin(ask, nursery)
                 continue
+            if isinstance(ask, CaptureWanted):
+                self._capture_work.begin(ask, nursery)
+                continue
             try:
                 ask.reply.set(await self._apply(ask.cause))
             except TransportError as exc:
@@ -166,7 +197,7 @@ class LiveSession:
                 # A bug or a cancel must not leave the caller waiting for ever.
                 ask.answer_without_owner(self.session)
 
-    async def _send(self, ask: _Ask | Wanted[Any] | ExtensionWanted) -> None:
+    async def _send(self, ask: _Ask | Wanted[Any] | ExtensionWanted | CaptureWanted) -> None:
         try:
             await self._asks.send(ask)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -195,6 +226,8 @@ class LiveSession:
         intended = outcome.session.extending_to != self.session.extending_to
         if outcome.events or outcome.session.token != self.session.token or tokens != known or intended:
             return True
+        if outcome.session.captures != self.session.captures:
+            return True
         # By what is stored and not by when: a commit for another cause stores the presence as it was known then.
         stored = {one.participant.id: one.last_seen_at for one in self._stored.present}
         return any(
@@ -203,7 +236,7 @@ class LiveSession:
         )
 
     async def _commit(self, outcome: Outcome) -> Session:
-        debt = _debt(outcome.session) if outcome.session.has_ended and not self.session.has_ended else None
+        debt = debt_of_end(outcome.session) if outcome.session.has_ended and not self.session.has_ended else None
         change = Change(
             session=outcome.session,
             expected_version=self.session.version,
@@ -214,7 +247,9 @@ class LiveSession:
         stored = await self._deps.journal.commit(change)
         assert stored is not None
         due = next_due(self.session, self._deps.policy)
+        before = self.session
         self.session = self._stored = stored
+        self._on_stored(before, stored)
         if next_due(stored, self._deps.policy) < due:
             self._nap.cancel(reason="a token ends earlier than anything that was due")
         if debt is not None:
@@ -283,16 +318,3 @@ class LiveSession:
             ask.answer_without_owner(self.session)
         self._inbox.close()
         self._asks.close()
-
-
-def _debt(session: Session) -> RoomDebt:
-    assert session.ended_at is not None
-    return RoomDebt(
-        session_id=session.id,
-        provider=session.provider,
-        room_name=session.room.name,
-        provider_id=session.room.provider_id,
-        expires_at=session.room.expires_at or session.expires_at,
-        owed_at=session.ended_at,
-        other_end=session.extending_to,
-    )

@@ -10,7 +10,7 @@ from datetime import datetime
 import attrs
 import trio
 
-from transport_trio.models import RoomDebt, RoomIntent, SessionId
+from transport_trio.models import RoomDebt, RoomIntent, Session, SessionId
 
 # Between two tries for somebody who waits, and the first wait for everybody else.
 RETRY_MIN_S = 1.0
@@ -115,4 +115,18 @@ def debt_of(intent: RoomIntent, provider_id: str | None, owed_at: datetime) -> R
         expires_at=intent.expires_at,
         owed_at=owed_at,
         intended_at=intent.intended_at,
+    )
+
+
+def debt_of_end(session: Session) -> RoomDebt:
+    """The debt for the room of a session that has ended."""
+    assert session.ended_at is not None
+    return RoomDebt(
+        session_id=session.id,
+        provider=session.provider,
+        room_name=session.room.name,
+        provider_id=session.room.provider_id,
+        expires_at=session.room.expires_at or session.expires_at,
+        owed_at=session.ended_at,
+        other_end=session.extending_to,
     )

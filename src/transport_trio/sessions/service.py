@@ -21,6 +21,7 @@ from transport_trio.errors import (
     TransportError,
 )
 from transport_trio.models import (
+    Capture,
     EndReason,
     IdempotencyRecord,
     News,
@@ -31,6 +32,8 @@ from transport_trio.models import (
     new_session_id,
 )
 from transport_trio.ports import SessionPage, SessionQuery
+from transport_trio.sessions.capture_desk import CaptureDesk
+from transport_trio.sessions.capture_work import CaptureAction
 from transport_trio.sessions.creation import create, plan, room_name_for
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.extending import Extensions
@@ -73,6 +76,7 @@ class SessionService:
         self.reaper = Reaper(deps)
         self.tokens = Tokens(deps, self._keys, self.get, self._ask)
         self.extensions = Extensions(deps, self._extend, self.get, self.tokens)
+        self.captures = CaptureDesk(deps, nursery, self.get, self._ask, lambda *room: self._names.get(room))
         deps.metrics.creations.set_function(lambda: len(self._creating))
         deps.metrics.active_sessions.set_function(lambda: len(self._live))
         deps.metrics.rooms_owed.set_function(lambda: len(self.reaper))
@@ -155,6 +159,10 @@ class SessionService:
     async def _extend(self, session_id: str, until: datetime) -> Session:
         return await (await self._owner_of(session_id)).extend(until)
 
+    async def capture(self, session_id: str, action: CaptureAction) -> Capture:
+        """As `LiveSession.capture`; raises `SessionNotFound` besides."""
+        return await (await self._owner_of(session_id)).capture(action)
+
     async def drain(self, deadline_s: float) -> None:
         """Take no more creations and wait, at most `deadline_s`, for those under way."""
         self._accepting = False
@@ -168,7 +176,8 @@ class SessionService:
         await self.reaper.load()
         snapshot = await self._deps.journal.snapshot()
         for session in snapshot.sessions:
-            live = LiveSession(session, self._deps, self._on_ended, resumed=True)
+            live = self._live_session(session, resumed=True)
+            self.captures.note(session, session)
             self._live[session.id] = live
             self._reserve(session.provider, session.room.name, session.id)
             self._nursery.start_soon(self._run_live, live, name=f"session {session.id}")
@@ -194,6 +203,9 @@ class SessionService:
         if live is None:
             raise Busy("the session is being taken up; repeat the request", RETRY_AFTER_S)
         return live
+
+    def _live_session(self, session: Session, *, resumed: bool) -> LiveSession:
+        return LiveSession(session, self._deps, self._on_ended, resumed=resumed, on_stored=self.captures.note)
 
     def _admit(self, provider: str) -> None:
         settings = self._deps.settings
@@ -231,8 +243,9 @@ class SessionService:
                 reply.set(replay)
                 return
             created = await self._create(session_id, request, idempotency)
-            live = LiveSession(created.session, self._deps, self._on_ended, resumed=False)
+            live = self._live_session(created.session, resumed=False)
             self._live[session_id] = live
+            self.captures.note(None, created.session)
             reply.set(created)
         except TransportError as exc:
             reply.fail(exc)
@@ -310,6 +323,7 @@ async def open_sessions(deps: Deps) -> AsyncIterator[SessionService]:
         service = SessionService(deps, nursery)
         await service.resume()
         nursery.start_soon(partial(service.reaper.run), name="reaper")
+        service.captures.begin()
         try:
             yield service
         finally:

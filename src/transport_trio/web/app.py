@@ -20,6 +20,7 @@ from transport_trio.errors import TransportError
 from transport_trio.web.access import Access, counted
 from transport_trio.web.auth import require_caller
 from transport_trio.web.body import BODY_MAX_BYTES, Request, body_of, linger
+from transport_trio.web.captures import register_captures
 from transport_trio.web.deps import WebDeps
 from transport_trio.web.entrance import PATH
 from transport_trio.web.events import register_events
@@ -110,6 +111,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     register_people(app, deps)
     register_tokens(app, deps)
     register_extension(app, deps)
+    register_captures(app, deps)
     register_events(app, deps)
     register_health(app, deps)
     register_webhooks(app, deps)

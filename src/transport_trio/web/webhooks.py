@@ -35,7 +35,9 @@ def register_webhooks(app: QuartTrio, deps: WebDeps) -> None:
         body = await body_of(request).read(deps.settings.body_timeout_s)
         headers = {name.lower(): value for name, value in request.headers.items()}
         push = _read(door, provider, headers, body, deps, complaints)
-        if push.room_name is None or push.kind not in {PushKind.NEWS, PushKind.OTHER}:
+        if push.capture is not None:
+            _count(deps.metrics, provider, push, deps.service.captures.hear(provider, push.capture))
+        elif push.room_name is None or push.kind not in {PushKind.NEWS, PushKind.OTHER}:
             _count(deps.metrics, provider, push, push.kind)
         elif deps.service.hear(provider, push.room_name, push.news):
             _count(deps.metrics, provider, push, "taken")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from transport_trio.events import (
+    CaptureEvent,
     Event,
     MessageSent,
     ParticipantJoined,
@@ -184,11 +185,19 @@ def _own_fields(event: Event) -> dict[str, Any]:
                 ],
                 "participants_total": len(event.ejections),
             }
+        case CaptureEvent():
+            told: dict[str, Any] = {
+                "recording_id": event.capture_id,
+                "provider_recording_id": event.provider_id,
+                **_origin(event),
+            }
+            more = {"reason": event.reason, "duration_s": event.duration_s}
+            return told | {name: value for name, value in more.items() if value is not None}
         case SessionEnded():
             return {"reason": event.reason}
         case _:
             raise AssertionError(f"no wire form for {type(event).__name__}")
 
 
-def _origin(event: ParticipantJoined | ParticipantLeft) -> dict[str, Any]:
+def _origin(event: ParticipantJoined | ParticipantLeft | CaptureEvent) -> dict[str, Any]:
     return {"occurred_at": timestamp(event.occurred_at), "source": event.source}

@@ -14,6 +14,8 @@ from transport_trio.connectors.daily.reading import BrokenAnswer, error_of, pars
 from transport_trio.connectors.retry import parse_http_date, parse_retry_after_s
 from transport_trio.errors import (
     ConnectorError,
+    ItemNotFound,
+    ProviderBusy,
     ProviderRejected,
     ProviderThrottled,
     ProviderUnreachable,
@@ -23,6 +25,8 @@ from transport_trio.setting_connectors import variable
 
 T = TypeVar("T")
 
+# What callers are told to wait where Daily has no worker free; it says nothing about when.
+WORKER_WAIT_S = 5.0
 KEY_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 # Daily answers a malformed header with 400; to our callers it is the same fault as a wrong key.
 HEADER_ERROR = "authorization-header-error"
@@ -117,6 +121,10 @@ def _refusal(op: Operation, answer: Answer, room: str, secret: str, provider: st
         return Failed("rejected", ProviderRejected(provider, refused, detail), trouble=trouble)
     if status == HTTPStatus.NOT_FOUND:
         return _not_found(op, body, kind, detail, room, provider)
+    if op.tier == "start" and status == HTTPStatus.SERVICE_UNAVAILABLE and kind:
+        # The API's own word, and no proxy's: there is no worker, so nothing was begun.
+        busy = ProviderBusy(provider, detail, answer.retry_after_s or WORKER_WAIT_S)
+        return Failed("busy", busy, trouble="")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT:
         return Failed("rejected", ProviderRejected(provider, status, detail), trouble="")
     error = ProviderUnreachable(provider, f"{provider} answered {status}: {detail}", in_doubt=not op.repeatable)
@@ -132,6 +140,8 @@ def _not_found(op: Operation, body: Any, kind: str, detail: str, room: str, prov
         return broken(op, "it is a 404, but not of the API", provider)
     if op.of_room:
         return Failed("not_found", RoomNotFound(provider, room), trouble="")
+    if op.of_item:
+        return Failed("not_found", ItemNotFound(provider, HTTPStatus.NOT_FOUND, detail), trouble="")
     return Failed("rejected", ProviderRejected(provider, HTTPStatus.NOT_FOUND, detail), trouble="")
 
 

@@ -157,7 +157,8 @@ class DailyClient:
             self.health.well()
 
     def _limit(self, op: Operation) -> Limit:
-        return self.limits.slow if op.tier == "slow" else self.limits.default
+        tiers = {"slow": self.limits.slow, "start": self.limits.start}
+        return tiers.get(op.tier, self.limits.default)
 
     def _count_wait(self, op: Operation, since: float) -> None:
         waited_s = trio.current_time() - since

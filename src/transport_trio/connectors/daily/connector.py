@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from transport_trio.connectors.daily import incall
+from transport_trio.connectors.daily import capturing, incall
 from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
 from transport_trio.connectors.daily.door import DailyDoor
@@ -47,7 +47,18 @@ from transport_trio.connectors.daily.signing import Signing
 from transport_trio.connectors.health import Health
 from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound, SettingsError
 from transport_trio.metrics import Metrics
-from transport_trio.models import Check, PermissionsChange, Room, RoomConfig, RoomPlan, TokenPlan
+from transport_trio.models import (
+    CaptureKind,
+    CaptureLink,
+    CaptureNews,
+    CaptureOptions,
+    Check,
+    PermissionsChange,
+    Room,
+    RoomConfig,
+    RoomPlan,
+    TokenPlan,
+)
 from transport_trio.ports import Seen
 from transport_trio.setting_connectors import DAILY, variable
 
@@ -78,6 +89,10 @@ class DailyConnector:
     @property
     def managed_token_options(self) -> frozenset[str]:
         return MANAGED_TOKEN_OPTIONS
+
+    @property
+    def managed_capture_options(self) -> frozenset[str]:
+        return capturing.MANAGED_CAPTURE_OPTIONS
 
     def dry_run(self, room: RoomPlan, token: TokenPlan) -> dict[str, Any]:
         body = token_body(token)
@@ -143,6 +158,29 @@ class DailyConnector:
 
     async def send_message(self, room_name: str, recipient: str, data: dict[str, Any]) -> None:
         await incall.send_message(self._client, room_name, recipient, data)
+
+    async def start_capture(self, room_name: str, kind: CaptureKind, instance_id: str, options: CaptureOptions) -> None:
+        await capturing.start(self._client, room_name, instance_id, options)
+
+    async def update_capture(
+        self, room_name: str, kind: CaptureKind, instance_id: str | None, options: CaptureOptions
+    ) -> None:
+        await capturing.update(self._client, room_name, instance_id, options)
+
+    async def stop_capture(self, room_name: str, kind: CaptureKind, instance_id: str | None) -> None:
+        await capturing.stop(self._client, room_name, instance_id)
+
+    async def captures(self, room: Room, kind: CaptureKind) -> tuple[CaptureNews, ...]:
+        return await capturing.listed(self._client, room.name)
+
+    async def find_capture(self, kind: CaptureKind, provider_id: str) -> CaptureNews | None:
+        return await capturing.find(self._client, provider_id)
+
+    async def capture_link(self, kind: CaptureKind, provider_id: str, valid_for_s: int | None) -> CaptureLink | None:
+        return await capturing.link(self._client, provider_id, valid_for_s)
+
+    async def delete_capture(self, kind: CaptureKind, provider_id: str) -> bool:
+        return await capturing.delete(self._client, provider_id)
 
     async def check(self) -> datetime | None:
         theirs, date = await self._client.call(CHECK, lambda answer: (parse_domain_name(answer.json), answer.date))

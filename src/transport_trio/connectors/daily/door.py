@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from transport_trio.connectors.daily.capturing import PUSHED, pushed
 from transport_trio.connectors.daily.reading import NAME_MAX, BrokenAnswer, clean, parse_json, short, unix_time
 from transport_trio.connectors.daily.signature import check_signature
 from transport_trio.errors import WebhookRefused
@@ -21,7 +22,7 @@ from transport_trio.setting_connectors import DAILY, variable
 TEST = {"test": "test"}
 JOINED, LEFT = "participant.joined", "participant.left"
 # The closed set of labels; whatever else comes is "other".
-TYPES = frozenset({JOINED, LEFT})
+TYPES = frozenset({JOINED, LEFT, *PUSHED})
 # Of the latest pushes; Daily repeats within minutes.
 REMEMBERED = 4096
 
@@ -59,6 +60,8 @@ class DailyDoor:
         payload = payload if isinstance(payload, dict) else {}
         room_name = short(payload.get("room")) or short(payload.get("room_name"))
         push = Push(kind=PushKind.OTHER, type=type_, room_name=room_name, sent_at=unix_time(event.get("event_ts")))
+        if type_ in PUSHED:
+            return self._of_capture(push, event, payload, now)
         if type_ == "other" or room_name is None:
             return push if type_ == "other" else attrs.evolve(push, kind=PushKind.UNREADABLE)
         who = _participant(payload, now) if type_ in {JOINED, LEFT} else None
@@ -71,6 +74,15 @@ class DailyDoor:
         occurred_at = who.joined_at if type_ == JOINED else _left_at(payload, who, push.sent_at or now)
         news = News(participant=who, came=type_ == JOINED, occurred_at=min(occurred_at, now))
         return attrs.evolve(push, kind=PushKind.NEWS, news=news)
+
+    def _of_capture(self, push: Push, event: Mapping[str, Any], payload: Mapping[str, Any], now: datetime) -> Push:
+        if self._is_repeated(event, push.type, None):
+            return attrs.evolve(push, kind=PushKind.DUPLICATE)
+        sent_at = min(push.sent_at or now, now)
+        news = pushed(push.type, short(event.get("id")), payload, sent_at)
+        if news is None:
+            return attrs.evolve(push, kind=PushKind.UNREADABLE)
+        return attrs.evolve(push, kind=PushKind.CAPTURE, capture=news)
 
     def _is_repeated(self, event: Mapping[str, Any], type_: str, who: Participant | None) -> bool:
         """Whether it has come before. A repeat may have another id: a connection comes and goes once."""

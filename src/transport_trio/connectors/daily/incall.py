@@ -30,19 +30,19 @@ async def eject(
         body["ids"] = list(participant_ids)
     if user_ids:
         body["user_ids"] = list(user_ids)
-    return await _call(client, EJECT, room, body, lambda answer: parse_ejected(answer.json))
+    return await ask_call(client, EJECT, room, body, lambda answer: parse_ejected(answer.json))
 
 
 async def update_permissions(
     client: DailyClient, room: str, participant_id: str, change: PermissionsChange, config: RoomConfig
 ) -> None:
     body = {"data": {participant_id: permissions_body(change, config)}}
-    await _call(client, UPDATE_PERMISSIONS, room, body, lambda answer: parse_sent(answer.json))
+    await ask_call(client, UPDATE_PERMISSIONS, room, body, lambda answer: parse_sent(answer.json))
 
 
 async def send_message(client: DailyClient, room: str, recipient: str, data: dict[str, Any]) -> None:
     body = {"data": data, "recipient": recipient}
-    await _call(client, SEND_MESSAGE, room, body, lambda answer: parse_sent(answer.json))
+    await ask_call(client, SEND_MESSAGE, room, body, lambda answer: parse_sent(answer.json))
 
 
 async def room_exists(client: DailyClient, name: str) -> bool:
@@ -54,7 +54,15 @@ async def room_exists(client: DailyClient, name: str) -> bool:
     return True
 
 
-async def _call(client: DailyClient, op: Operation, room: str, body: dict[str, Any], read: Callable[[Answer], T]) -> T:
+async def ask_call(
+    client: DailyClient, op: Operation, room: str, body: dict[str, Any], read: Callable[[Answer], T]
+) -> T:
+    """What `read` makes of the answer of an operation on a call.
+
+    Raises:
+        NobodyInCall: the room is there, and nobody is known to be in it.
+        ConnectorError: its other kinds.
+    """
     try:
         return await client.call(op, read, room=room, body=body)
     except RoomNotFound as exc:

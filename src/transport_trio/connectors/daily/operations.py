@@ -9,17 +9,19 @@ from transport_trio.connectors.ratelimit import Limit
 
 @attrs.frozen(kw_only=True)
 class DailyLimits:
-    """What we allow ourselves for each route. Daily counts per key and route, in two tiers that concern us."""
+    """What we allow ourselves for each route. Daily counts per key and route, in three tiers that concern us."""
 
     default: Limit
     slow: Limit
+    start: Limit = Limit(count=4, period_s=5.0)
 
 
-# A tenth under Daily's 100 in 5 s and 50 in 30 s: requests do not arrive evenly spaced as they were sent.
+# Somewhat under Daily's 100 in 5 s, 50 in 30 s and 5 in 5 s: requests do not arrive evenly spaced as they were sent.
 DAILY_LIMITS = DailyLimits(default=Limit(count=90, period_s=5.0), slow=Limit(count=45, period_s=30.0))
 
 # For domains whose limits Daily has lifted, and for benchmarks: far beyond what one process can send.
-NO_LIMITS = DailyLimits(default=Limit(count=1000, period_s=0.01), slow=Limit(count=1000, period_s=0.01))
+_UNLIMITED = Limit(count=1000, period_s=0.01)
+NO_LIMITS = DailyLimits(default=_UNLIMITED, slow=_UNLIMITED, start=_UNLIMITED)
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +33,7 @@ class Operation:
     `repeatable`: a request that may already have taken effect can be sent again without harm.
     `answer_max_bytes`: an answer that is longer is given up.
     `of_room`: a 404 says that there is no such room.
+    `of_item`: a 404 says that there is no such item.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Operation:
     tier: str = "default"
     repeatable: bool = True
     of_room: bool = False
+    of_item: bool = False
     # Some 30,000 people in one room; anything longer is not Daily's.
     answer_max_bytes: int = 8 * 1024 * 1024
 
@@ -90,8 +94,42 @@ UPDATE_PERMISSIONS = Operation(
     name="update_permissions", method="POST", path="/rooms/{room}/update-permissions", purpose="people", of_room=True
 )
 
+# A second start with the same instance would be refused as running, and a second stop as not running.
+START_RECORDING = Operation(
+    name="start_recording",
+    method="POST",
+    path="/rooms/{room}/recordings/start",
+    purpose="people",
+    tier="start",
+    repeatable=False,
+    of_room=True,
+)
+UPDATE_RECORDING = Operation(
+    name="update_recording", method="POST", path="/rooms/{room}/recordings/update", purpose="people", of_room=True
+)
+STOP_RECORDING = Operation(
+    name="stop_recording",
+    method="POST",
+    path="/rooms/{room}/recordings/stop",
+    purpose="people",
+    repeatable=False,
+    of_room=True,
+)
+LIST_RECORDINGS = Operation(name="list_recordings", method="GET", path="/recordings", purpose="keeping", tier="slow")
+FIND_RECORDING = Operation(
+    name="find_recording", method="GET", path="/recordings/{item}", purpose="keeping", of_item=True
+)
+RECORDING_LINK = Operation(
+    name="recording_link", method="GET", path="/recordings/{item}/access-link", purpose="keeping", of_item=True
+)
+DELETE_RECORDING = Operation(
+    name="delete_recording", method="DELETE", path="/recordings/{item}", purpose="keeping", of_item=True
+)
+
 OPERATIONS = (
     *(CHECK, CREATE_ROOM, EXTEND_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, READ_TOKEN, PRESENCE, DOMAIN_PRESENCE),
     *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
     *(EJECT, SEND_MESSAGE, UPDATE_PERMISSIONS),
+    *(START_RECORDING, UPDATE_RECORDING, STOP_RECORDING),
+    *(LIST_RECORDINGS, FIND_RECORDING, RECORDING_LINK, DELETE_RECORDING),
 )

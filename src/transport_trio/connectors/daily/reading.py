@@ -62,7 +62,7 @@ def parse_room(body: Any, name: str, domain: str) -> Room:
     Raises:
         BrokenAnswer: it is no object, or it describes another room.
     """
-    room = _object(body)
+    room = object_of(body)
     if room.get("name") != name:
         raise BrokenAnswer("it describes no room of that name")
     url, provider_id, config = room.get("url"), room.get("id"), room.get("config")
@@ -77,7 +77,7 @@ def parse_room(body: Any, name: str, domain: str) -> Room:
 
 
 def parse_token(body: Any) -> str:
-    token = _object(body).get("token")
+    token = object_of(body).get("token")
     if not isinstance(token, str) or not token:
         raise BrokenAnswer("it holds no token")
     return token
@@ -85,7 +85,7 @@ def parse_token(body: Any) -> str:
 
 def parse_deleted(body: Any) -> None:
     """Accept a room's deletion. Strict, since asking again does no harm and a proxy's 200 would."""
-    if _object(body).get("deleted") is not True:
+    if object_of(body).get("deleted") is not True:
         raise BrokenAnswer("it does not say that the room is deleted")
 
 
@@ -95,7 +95,7 @@ def parse_ejected(body: Any) -> tuple[str, ...]:
     Raises:
         BrokenAnswer: it does not say.
     """
-    ids = _object(body).get("ejectedIds")
+    ids = object_of(body).get("ejectedIds")
     if not isinstance(ids, list):
         raise BrokenAnswer("it does not say who was ejected")
     return tuple(id_ for each in ids if (id_ := short(each)) is not None)
@@ -103,13 +103,13 @@ def parse_ejected(body: Any) -> tuple[str, ...]:
 
 def parse_sent(body: Any) -> None:
     """Accept that something was passed on to a call. Daily has two ways to say so, one of them with a string."""
-    answer = _object(body)
+    answer = object_of(body)
     if answer.get("sent") not in ("true", True) and answer.get("status") != "sent":
         raise BrokenAnswer("it does not say that it was sent")
 
 
 def parse_domain_name(body: Any) -> str | None:
-    name = _object(body).get("domain_name")
+    name = object_of(body).get("domain_name")
     return name if isinstance(name, str) and name else None
 
 
@@ -119,7 +119,7 @@ def parse_people(body: Any, now: datetime) -> People:
     Raises:
         BrokenAnswer: there is no list of people.
     """
-    answer = _object(body)
+    answer = object_of(body)
     entries = answer.get("data")
     if not isinstance(entries, list):
         raise BrokenAnswer("it holds no list of people")
@@ -136,7 +136,7 @@ def parse_rooms(body: Any) -> Mapping[str, Any]:
         BrokenAnswer: it is no object, or one that holds something, but people of no room. Believing that would end
             everybody's visit.
     """
-    rooms = _object(body)
+    rooms = object_of(body)
     if rooms and not any(isinstance(entries, list) for entries in rooms.values()):
         raise BrokenAnswer("it holds no people of any room")
     return rooms
@@ -199,7 +199,10 @@ def short(value: Any) -> str | None:
     return value if usable else None
 
 
-def _object(body: Any) -> Mapping[str, Any]:
+def object_of(body: Any) -> Mapping[str, Any]:
+    """Raises:
+    BrokenAnswer: it is none.
+    """
     if not isinstance(body, dict):
         raise BrokenAnswer("it is no JSON object")
     return body

@@ -1,0 +1,103 @@
+"""What is made of a call while it goes on: recordings, transcriptions, live streams."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+
+class CaptureKind(StrEnum):
+    RECORDING = "recording"
+    TRANSCRIPTION = "transcription"
+    LIVE_STREAM = "live_stream"
+
+
+class CaptureStatus(StrEnum):
+    STARTING = "starting"  # asked for, or about to be; nothing has said yet that it runs
+    RUNNING = "running"
+    STOPPING = "stopping"  # asked to stop, and nobody knows whether that arrived
+    PROCESSING = "processing"  # over, and not ready yet
+    READY = "ready"
+    ERROR = "error"
+    DELETED = "deleted"
+
+
+FINAL = frozenset({CaptureStatus.READY, CaptureStatus.ERROR, CaptureStatus.DELETED})
+
+
+class CaptureMoment(StrEnum):
+    STARTED = "started"
+    STOPPED = "stopped"
+    READY = "ready"
+    ERROR = "error"
+
+
+@attrs.frozen(kw_only=True)
+class Capture:
+    """One of a session's. `id` is ours, and what the provider knows as its instance where we have started it.
+
+    One that somebody else has started goes by the provider's own id. `asked_at`: when we did, or when we first
+    heard of it. `missing_since`: since when the provider's list, which should name it, does not. `given_up`: its
+    error is our conclusion and not the provider's word.
+    """
+
+    id: str
+    kind: CaptureKind
+    status: CaptureStatus = CaptureStatus.STARTING
+    asked_at: datetime
+    ours: bool = True
+    type: str | None = None
+    provider_id: str | None = None
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    ready_at: datetime | None = None
+    duration_s: float | None = None
+    error: str | None = None
+    given_up: bool = False
+    missing_since: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something more is to come of it by itself."""
+        return self.status not in FINAL
+
+
+def new_capture_id() -> str:
+    return str(uuid.uuid4())
+
+
+@attrs.frozen(kw_only=True)
+class CaptureOptions:
+    """How one is made, in our words, as checked; `provider_options` goes to the provider as it is."""
+
+    given: Mapping[str, Any] = attrs.field(factory=dict)
+    provider_options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class CaptureNews:
+    """What a provider says of one, pushed or in a list. Its lists do not know instances, its pushes not always ids."""
+
+    kind: CaptureKind
+    moment: CaptureMoment
+    occurred_at: datetime
+    instance_id: str | None = None
+    provider_id: str | None = None
+    room_name: str | None = None
+    type: str | None = None
+    started_at: datetime | None = None
+    duration_s: float | None = None
+    reason: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CaptureLink:
+    """Where to fetch one; for whoever has the link, until it expires."""
+
+    url: str = attrs.field(repr=False)
+    expires_at: datetime | None = None

@@ -1,0 +1,66 @@
+"""What can happen to what is made of a session's call, for `captures` to decide on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+
+from transport_trio.events import Source
+from transport_trio.models import Capture, CaptureNews
+
+
+class CaptureCause:
+    """Base of them all."""
+
+
+@attrs.frozen(kw_only=True)
+class CaptureIntended(CaptureCause):
+    """One will be asked for. Stored first: none may run that we do not know of."""
+
+    capture: Capture
+
+
+@attrs.frozen(kw_only=True)
+class CaptureRefused(CaptureCause):
+    """It was not started, by the provider's own word."""
+
+    capture_id: str
+
+
+@attrs.frozen(kw_only=True)
+class CaptureChanged(CaptureCause):
+    """It goes on with other settings, by the provider's word."""
+
+    at: datetime
+    capture_id: str
+
+
+@attrs.frozen(kw_only=True)
+class CaptureStopped(CaptureCause):
+    """The provider has taken our request to stop it; with `in_doubt` nobody knows."""
+
+    at: datetime
+    capture_id: str
+    in_doubt: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class CaptureDeleted(CaptureCause):
+    """It is not there any more."""
+
+    capture_id: str
+
+
+@attrs.frozen(kw_only=True)
+class CapturesHeard(CaptureCause):
+    """The provider has told, by `source`. `listed`: it has named all that there are of the room.
+
+    `expect`: by now those that start by themselves should have.
+    """
+
+    at: datetime
+    source: Source
+    news: tuple[CaptureNews, ...]
+    listed: bool = False
+    expect: bool = False

@@ -1,0 +1,289 @@
+"""What there is of recordings beside the sessions' owners: pushes are heard, lists looked at, links and deletions done.
+
+A session may have ended long before its recording is ready. What is learnt then is stored, and told to those who asked
+for events after the end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import attrs
+import trio
+
+from transport_trio.concurrency import Seldom
+from transport_trio.errors import (
+    Busy,
+    RecordingNotFound,
+    RecordingNotInState,
+    SessionNotFound,
+    StorageUnavailable,
+    TransportError,
+)
+from transport_trio.events import Source
+from transport_trio.metrics import Metrics
+from transport_trio.models import (
+    Capture,
+    CaptureKind,
+    CaptureLink,
+    CaptureNews,
+    CaptureStatus,
+    Session,
+    SessionId,
+    SessionStatus,
+)
+from transport_trio.ports import SessionQuery, TransportConnector
+from transport_trio.sessions import captures
+from transport_trio.sessions.afterwards import change_ended
+from transport_trio.sessions.capture_causes import CaptureCause, CaptureDeleted, CapturesHeard
+from transport_trio.sessions.capture_watch import LOOKS_APART_S, CaptureBook
+from transport_trio.sessions.captures import find
+from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.reply import Reply
+
+log = logging.getLogger(__name__)
+
+# Pushes that wait to be taken in; a look makes up for more.
+PUSHES_MAX = 256
+# Deletions and links under way at once.
+ERRANDS_MAX = 16
+# Between two pages of ended sessions, after a start.
+PAGES_APART_S = 0.2
+PAGE = 100
+STORAGE_RETRY_S = 5.0
+
+
+@attrs.define(eq=False)
+class CaptureDesk:
+    """`ask` has a session's owner, if any, act on a cause; `room_owner` says whose a live session's room is."""
+
+    deps: Deps
+    nursery: trio.Nursery
+    get: Callable[[str], Awaitable[Session]]
+    ask: Callable[[str, CaptureCause], Awaitable[Session]]
+    room_owner: Callable[[str, str], SessionId | None]
+    book: CaptureBook = attrs.field(factory=CaptureBook)
+    _pushes: trio.MemorySendChannel[tuple[str, CaptureNews]] = attrs.field(init=False)
+    _heard: trio.MemoryReceiveChannel[tuple[str, CaptureNews]] = attrs.field(init=False)
+    _errands: int = 0
+    _overflows: Seldom = attrs.field(factory=Seldom)
+
+    def __attrs_post_init__(self) -> None:
+        self._pushes, self._heard = trio.open_memory_channel[tuple[str, CaptureNews]](PUSHES_MAX)
+        self.deps.metrics.captures_awaited.set_function(lambda: len(self.book))
+
+    # --- for callers
+
+    def managed_options(self, provider: str) -> frozenset[str]:
+        """What callers may not set in `daily`."""
+        return self.deps.connectors.get(provider).managed_capture_options
+
+    async def link(self, session_id: str, capture_id: str, valid_for_s: int | None) -> CaptureLink:
+        """Where to fetch it.
+
+        Raises:
+            SessionNotFound, RecordingNotFound, RecordingNotInState, ConnectorError.
+        """
+        session, capture = await self._found(session_id, capture_id)
+        if capture.status is not CaptureStatus.READY or capture.provider_id is None:
+            raise RecordingNotInState(capture_id, capture.status, CaptureStatus.READY)
+        link = await self._connector(session).capture_link(capture.kind, capture.provider_id, valid_for_s)
+        if link is None:
+            # Somebody has deleted it at the provider.
+            await self.learn(session.id, CaptureDeleted(capture_id=capture.id))
+            raise RecordingNotInState(capture_id, CaptureStatus.DELETED, CaptureStatus.READY)
+        return link
+
+    async def delete(self, session_id: str, capture_id: str) -> Capture:
+        """Delete it at the provider; one that is deleted stays so.
+
+        Raises:
+            SessionNotFound, RecordingNotFound, RecordingNotInState, ConnectorError, Busy.
+            StorageUnavailable: it is deleted, and we could not note that.
+
+        Cancellation: ends the waiting only; it is deleted and noted all the same.
+        """
+        session, capture = await self._found(session_id, capture_id)
+        if capture.is_open:
+            raise RecordingNotInState(capture_id, capture.status, "over")
+        if self._errands >= ERRANDS_MAX:
+            raise Busy(f"{ERRANDS_MAX} deletions are under way", retry_after_s=1)
+        reply: Reply[Capture] = Reply()
+        self._errands += 1
+        self.nursery.start_soon(self._delete, session, capture, reply, name=f"delete recording of {session.id}")
+        return await reply.wait()
+
+    async def _delete(self, session: Session, capture: Capture, reply: Reply[Capture]) -> None:
+        outcome = "interrupted"
+        try:
+            if capture.provider_id is not None and capture.status is not CaptureStatus.DELETED:
+                await self._connector(session).delete_capture(capture.kind, capture.provider_id)
+            after = await self.learn(session.id, CaptureDeleted(capture_id=capture.id))
+            deleted = attrs.evolve(capture, status=CaptureStatus.DELETED)
+            reply.set((find(after, capture.id) if after is not None else None) or deleted)
+            outcome = "done"
+        except TransportError as exc:
+            outcome = exc.code
+            reply.fail(exc)
+        except Exception as exc:
+            log.exception("deletion crashed", extra={"session_id": session.id})
+            outcome = "crashed"
+            reply.fail(exc)
+        finally:
+            self._errands -= 1
+            self.deps.metrics.capture_actions.labels(action="delete", outcome=outcome).inc()
+            if not reply.settled:
+                reply.fail(Busy("the service is stopping; look whether it was done", retry_after_s=1))
+
+    async def _found(self, session_id: str, capture_id: str) -> tuple[Session, Capture]:
+        session = await self.get(session_id)
+        capture = find(session, capture_id)
+        if capture is None:
+            raise RecordingNotFound(capture_id)
+        return session, capture
+
+    def _connector(self, session: Session) -> TransportConnector:
+        return self.deps.connectors.get(session.provider)
+
+    # --- what is stored
+
+    def begin(self) -> None:
+        """Begin to hear and to look, until the nursery is cancelled."""
+        self.nursery.start_soon(self.take_in, name="pushed recordings")
+        self.nursery.start_soon(self.look, name="looks for recordings")
+        self.nursery.start_soon(self.load_ended, name="recordings of ended sessions")
+
+    async def learn(self, session_id: SessionId, cause: CaptureCause) -> Session | None:
+        """Have a session learn of its captures, by its owner or, where it has ended, by itself. None: it is gone.
+
+        Raises:
+            SessionNotFound, StorageUnavailable, VersionConflict.
+            Busy: it has no owner just now; nothing was stored.
+        """
+        session = await self.ask(session_id, cause)
+        if not session.has_ended:
+            return session
+        # Learning twice changes nothing, should the owner have done it just before the end.
+        after = await change_ended(self.deps.journal, session_id, lambda one: captures.learnt(one, cause))
+        if after is not None:
+            self.note(session, after)
+        return after
+
+    def note(self, before: Session | None, session: Session) -> None:
+        """A session is stored like this now, and was stored like that before."""
+        self.book.note(session, self.deps.clock.now())
+        count_changes(self.deps.metrics, before, session)
+
+    # --- what is pushed
+
+    def hear(self, provider: str, news: CaptureNews) -> str:
+        """Have what was pushed taken in, where it is of a session of ours, as far as that is known. What came of it."""
+        whose = self._whose(provider, news)
+        if whose is None and not _is_of_unknown_room(news):
+            return "foreign"
+        try:
+            self._pushes.send_nowait((provider, news))
+        except trio.WouldBlock:
+            if self._overflows.is_due():
+                log.warning("pushes of recordings passed over, looks make up for them")
+            if whose is not None:
+                self.book.look_soon(whose)
+            return "passed_over"
+        return "taken"
+
+    async def take_in(self) -> None:
+        """Have sessions learn what is pushed. Until cancelled."""
+        async for provider, news in self._heard:
+            try:
+                await self._take_in(provider, news)
+            except TransportError as exc:
+                whose = self.book.whose(news.instance_id, news.provider_id)
+                if whose is not None:
+                    self.book.look_soon(whose)
+                log.warning("push of a recording not stored", extra={"session_id": whose, "error": str(exc)})
+
+    async def _take_in(self, provider: str, news: CaptureNews) -> None:
+        whose = self._whose(provider, news)
+        if whose is None and news.provider_id is not None and _is_of_unknown_room(news):
+            # Somebody in a call has started one: neither the instance nor the room is told.
+            known = await self.deps.connectors.get(provider).find_capture(news.kind, news.provider_id)
+            news = attrs.evolve(news, room_name=known.room_name if known else None)
+            whose = self._whose(provider, news)
+        if whose is not None:
+            now = self.deps.clock.now()
+            await self.learn(whose, CapturesHeard(at=now, source=Source.WEBHOOK, news=(news,)))
+
+    def _whose(self, provider: str, news: CaptureNews) -> SessionId | None:
+        whose = self.book.whose(news.instance_id, news.provider_id)
+        if whose is None and news.room_name is not None:
+            whose = self.room_owner(provider, news.room_name)
+        return whose
+
+    # --- what is looked at
+
+    async def look(self) -> None:
+        """Look into the provider's lists, one at a time. Until cancelled."""
+        while True:
+            session_id, expect = await self.book.next()
+            outcome = "ok"
+            try:
+                await self._look(session_id, expect)
+            except SessionNotFound:
+                self.book.forget(session_id)
+                outcome = "gone"
+            except TransportError as exc:
+                outcome = exc.code
+                log.debug("look for recordings failed", extra={"session_id": session_id, "error": str(exc)})
+                if expect:
+                    self.book.expect_again(session_id)
+            self.deps.metrics.capture_looks.labels(outcome=outcome).inc()
+            await trio.sleep(LOOKS_APART_S)
+
+    async def _look(self, session_id: SessionId, expect: bool) -> None:
+        session = await self.get(session_id)
+        listed = await self._connector(session).captures(session.room, CaptureKind.RECORDING)
+        heard = CapturesHeard(at=self.deps.clock.now(), source=Source.POLL, news=listed, listed=True, expect=expect)
+        after = await self.learn(session_id, heard)
+        if after is None or (after.has_ended and not any(one.is_open for one in after.captures)):
+            # The end has been looked at as well: nothing more can come.
+            self.book.forget(session_id)
+
+    async def load_ended(self) -> None:
+        """Take up what was still to come of sessions that ended before this start. Returns when all have been seen."""
+        cursor = None
+        while True:
+            query = SessionQuery(status=SessionStatus.ENDED, limit=PAGE, cursor=cursor)
+            try:
+                page = await self.deps.journal.sessions(query)
+            except StorageUnavailable as exc:
+                log.warning("recordings of ended sessions not taken up yet", extra={"error": str(exc)})
+                await trio.sleep(STORAGE_RETRY_S)
+                continue
+            now = self.deps.clock.now()
+            for session in page.sessions:
+                self.book.note(session, now)
+            if page.next_cursor is None:
+                return
+            cursor = page.next_cursor
+            await trio.sleep(PAGES_APART_S)
+
+
+def _is_of_unknown_room(news: CaptureNews) -> bool:
+    return news.room_name is None and news.provider_id is not None
+
+
+def count_changes(metrics: Metrics, before: Session | None, session: Session) -> None:
+    """Count what has become of a session's captures with this commit."""
+    known = {one.id: one for one in before.captures} if before is not None else {}
+    for capture in session.captures:
+        earlier = known.get(capture.id)
+        if earlier is not None and earlier.status is capture.status:
+            continue
+        if capture.status is CaptureStatus.ERROR:
+            metrics.capture_errors.labels(kind=capture.kind).inc()
+        elif capture.status is CaptureStatus.READY and capture.ready_at is not None:
+            since = capture.stopped_at or capture.asked_at
+            waited = max(capture.ready_at - since, timedelta())
+            metrics.capture_ready_seconds.labels(kind=capture.kind).observe(waited.total_seconds())

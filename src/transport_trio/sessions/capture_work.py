@@ -1,0 +1,197 @@
+"""What callers want of what is made of a call: started, changed, stopped. By a task beside the session's owner.
+
+A start is stored before the provider is asked: whatever may run is known of, and looked after, also after a crash in
+between. Everything ends with the session, so that nothing reaches the next room of that name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, Protocol
+
+import attrs
+import trio
+
+from transport_trio.errors import (
+    Busy,
+    ConnectorError,
+    RecordingNotFound,
+    RecordingNotInState,
+    SessionHasEnded,
+    StorageUnavailable,
+    TransportError,
+)
+from transport_trio.models import Capture, CaptureKind, CaptureOptions, CaptureStatus, Session, new_capture_id
+from transport_trio.ports import TransportConnector
+from transport_trio.sessions.capture_causes import CaptureChanged, CaptureIntended, CaptureRefused, CaptureStopped
+from transport_trio.sessions.captures import find
+from transport_trio.sessions.deps import Deps
+from transport_trio.sessions.lifecycle import Cause
+from transport_trio.sessions.reply import Reply
+
+log = logging.getLogger(__name__)
+
+# Of one session at once; Daily lets the whole domain start one a second.
+WORK_MAX = 4
+
+
+class CaptureAction(Protocol):
+    """Something done to a capture. `name` is a metric label."""
+
+    name: ClassVar[str]
+
+    async def perform(self, work: CaptureWork) -> Capture:
+        """Have it done; the capture afterwards.
+
+        Raises:
+            TransportError: it was not done, or nobody knows.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class StartCapture:
+    name: ClassVar[str] = "start"
+    kind: CaptureKind
+    options: CaptureOptions = attrs.field(factory=CaptureOptions)
+
+    async def perform(self, work: CaptureWork) -> Capture:
+        type_ = self.options.given.get("type", "cloud") if self.kind is CaptureKind.RECORDING else None
+        capture = Capture(id=new_capture_id(), kind=self.kind, asked_at=work.deps.clock.now(), type=type_)
+        room_name = (await work.tell(CaptureIntended(capture=capture))).room.name
+        try:
+            await work.connector.start_capture(room_name, self.kind, capture.id, self.options)
+        except ConnectorError as exc:
+            if not exc.in_doubt:
+                await self._take_back(work, capture)
+            raise
+        return find(work.session(), capture.id) or capture
+
+    async def _take_back(self, work: CaptureWork, capture: Capture) -> None:
+        try:
+            await work.ask(CaptureRefused(capture_id=capture.id))
+        except (StorageUnavailable, Busy) as exc:
+            # It stays as one that is starting; that it never does is found out.
+            told = {"session_id": work.session().id, "error": str(exc)}
+            log.warning("refused start not stored", extra=told)
+
+
+@attrs.frozen(kw_only=True)
+class UpdateCapture:
+    name: ClassVar[str] = "update"
+    capture_id: str
+    options: CaptureOptions
+
+    async def perform(self, work: CaptureWork) -> Capture:
+        capture = work.running(self.capture_id)
+        instance = capture.id if capture.ours else None
+        await work.connector.update_capture(work.session().room.name, capture.kind, instance, self.options)
+        await work.tell(CaptureChanged(at=work.deps.clock.now(), capture_id=capture.id))
+        return find(work.session(), capture.id) or capture
+
+
+@attrs.frozen(kw_only=True)
+class StopCapture:
+    name: ClassVar[str] = "stop"
+    capture_id: str
+
+    async def perform(self, work: CaptureWork) -> Capture:
+        capture = work.running(self.capture_id)
+        instance = capture.id if capture.ours else None
+        try:
+            await work.connector.stop_capture(work.session().room.name, capture.kind, instance)
+        except ConnectorError as exc:
+            if exc.in_doubt:
+                await work.tell(self._stopped(work, in_doubt=True))
+            raise
+        await work.tell(self._stopped(work))
+        return find(work.session(), capture.id) or capture
+
+    def _stopped(self, work: CaptureWork, *, in_doubt: bool = False) -> CaptureStopped:
+        return CaptureStopped(at=work.deps.clock.now(), capture_id=self.capture_id, in_doubt=in_doubt)
+
+
+@attrs.frozen
+class CaptureWanted:
+    """An action on its way to the session's owner, and where the answer goes."""
+
+    action: CaptureAction
+    reply: Reply[Capture]
+
+    def answer_without_owner(self, session: Session) -> None:
+        """End the caller's waiting; an answer that was given stays."""
+        if session.has_ended:
+            self.reply.fail(SessionHasEnded(session.id))
+        else:
+            self.reply.fail(Busy("the session is being restarted; look whether it was done", retry_after_s=1))
+
+
+@attrs.define(eq=False, kw_only=True)
+class CaptureWork:
+    """Carries out such actions for one session; `ask` hands what comes of them to its owner."""
+
+    deps: Deps
+    session: Callable[[], Session]
+    ask: Callable[[Cause], Awaitable[Session]]
+    _under_way: int = 0
+
+    @property
+    def connector(self) -> TransportConnector:
+        return self.deps.connectors.get(self.session().provider)
+
+    async def tell(self, cause: Cause) -> Session:
+        """Have the owner store it.
+
+        Raises:
+            SessionHasEnded: it has not, since the session ended meanwhile.
+            StorageUnavailable, TooManyRecordings.
+        """
+        session = await self.ask(cause)
+        if session.has_ended:
+            raise SessionHasEnded(session.id)
+        return session
+
+    def running(self, capture_id: str) -> Capture:
+        """The capture, which may still be starting.
+
+        Raises:
+            RecordingNotFound, RecordingNotInState.
+        """
+        capture = find(self.session(), capture_id)
+        if capture is None:
+            raise RecordingNotFound(capture_id)
+        if capture.status not in {CaptureStatus.STARTING, CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
+            raise RecordingNotInState(capture_id, capture.status, "running")
+        return capture
+
+    def begin(self, wanted: CaptureWanted, nursery: trio.Nursery) -> None:
+        """Have it carried out by a task of `nursery`, or refuse it at once when there are enough."""
+        if self._under_way >= WORK_MAX:
+            wanted.reply.fail(Busy(f"{WORK_MAX} actions on this session's recordings are under way", retry_after_s=1))
+            self._count(wanted, Busy.code)
+            return
+        self._under_way += 1
+        nursery.start_soon(self._carry_out, wanted, name=f"capture {wanted.action.name} {self.session().id}")
+
+    async def _carry_out(self, wanted: CaptureWanted) -> None:
+        outcome = "interrupted"
+        try:
+            wanted.reply.set(await wanted.action.perform(self))
+            outcome = "done"
+        except TransportError as exc:
+            outcome = exc.code
+            wanted.reply.fail(exc)
+        except Exception as exc:
+            # A bug in one request must not end the session.
+            log.exception(
+                "capture action crashed", extra={"session_id": self.session().id, "action": wanted.action.name}
+            )
+            outcome = "crashed"
+            wanted.reply.fail(exc)
+        finally:
+            self._under_way -= 1
+            wanted.answer_without_owner(self.session())
+            self._count(wanted, outcome)
+
+    def _count(self, wanted: CaptureWanted, outcome: str) -> None:
+        self.deps.metrics.capture_actions.labels(action=wanted.action.name, outcome=outcome).inc()

@@ -1,0 +1,297 @@
+"""The pure transitions of what is made of a session's call: `(Session, cause) -> (Session', events)`.
+
+What a provider says may come twice, in any order, or never. So a capture only ever moves on, and an event is told when
+it does. None of it needs the session to live: what comes to be known of one that has ended is learnt the same way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import attrs
+
+from transport_trio.errors import TooManyRecordings
+from transport_trio.events import (
+    CaptureEvent,
+    RecordingError,
+    RecordingReady,
+    RecordingStarted,
+    RecordingStopped,
+    RecordingUpdated,
+    Source,
+)
+from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, CaptureStatus, Session
+from transport_trio.sessions.capture_causes import (
+    CaptureCause,
+    CaptureChanged,
+    CaptureDeleted,
+    CaptureIntended,
+    CaptureRefused,
+    CapturesHeard,
+    CaptureStopped,
+)
+
+CAPTURES_MAX = 20
+# How far the provider's clock and ours may differ; Daily's has a granularity of one second.
+CLOCK_SLACK = timedelta(seconds=5)
+# From our request until it began, at the longest, when a list is read that does not know our id.
+BEGIN_WITHIN = timedelta(seconds=120)
+# Without a sign of life from a list for so long, one that should be there is not. Daily's lists are late by seconds.
+MISSING_MAX = timedelta(seconds=60)
+
+NOT_STARTED = "it was asked for, and the provider does not know of it"
+VANISHED = "the provider does not know of it any more"
+NOTHING_BY_ITSELF = "it should have started by itself, and the provider does not know of any"
+
+Told = tuple[Session, tuple[CaptureEvent, ...]]
+
+
+def learnt(session: Session, cause: CaptureCause) -> Told:
+    """What `cause` does to the session's captures.
+
+    Raises:
+        TooManyRecordings: no further one is kept.
+    """
+    match cause:
+        case CaptureIntended():
+            if len(session.captures) >= CAPTURES_MAX:
+                raise TooManyRecordings(CAPTURES_MAX)
+            return attrs.evolve(session, captures=(*session.captures, cause.capture)), ()
+        case CaptureRefused():
+            kept = tuple(one for one in session.captures if one.id != cause.capture_id)
+            return attrs.evolve(session, captures=kept), ()
+        case CapturesHeard():
+            return _heard(session, cause)
+        case CaptureChanged() | CaptureStopped() | CaptureDeleted():
+            capture = find(session, cause.capture_id)
+            return (session, ()) if capture is None else _done(session, capture, cause)
+    raise AssertionError(f"no transition for {type(cause).__name__}")
+
+
+def find(session: Session, capture_id: str) -> Capture | None:
+    return next((one for one in session.captures if one.id == capture_id), None)
+
+
+def call_is_over(session: Session, at: datetime) -> Told:
+    """The session ends, and with its room whatever runs in it."""
+    events: list[CaptureEvent] = []
+    for capture in session.captures:
+        if capture.status in {CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
+            session, told = _stopped(session, capture, at, at, Source.INFERRED)
+            events.extend(told)
+    return session, tuple(events)
+
+
+def _done(session: Session, capture: Capture, cause: CaptureChanged | CaptureStopped | CaptureDeleted) -> Told:
+    """The provider has done to it what we wanted."""
+    match cause:
+        case CaptureChanged():
+            told = _event(RecordingUpdated, session, capture, cause.at, cause.at, Source.REQUEST)
+            return session, (told,) if capture.is_open else ()
+        case CaptureStopped():
+            return _stopped_by_us(session, capture, cause)
+        case CaptureDeleted():
+            return _replaced(session, attrs.evolve(capture, status=CaptureStatus.DELETED)), ()
+
+
+def _stopped_by_us(session: Session, capture: Capture, cause: CaptureStopped) -> Told:
+    if capture.status not in {CaptureStatus.STARTING, CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
+        return session, ()
+    if cause.in_doubt:
+        return _replaced(session, attrs.evolve(capture, status=CaptureStatus.STOPPING)), ()
+    return _stopped(session, capture, cause.at, cause.at, Source.REQUEST)
+
+
+def _heard(session: Session, cause: CapturesHeard) -> Told:
+    events: list[CaptureEvent] = []
+    named: set[str] = set()
+    # The oldest first: two of ours that no list tells apart began in the order in which they were asked for.
+    for news in sorted(cause.news, key=lambda one: one.started_at or one.occurred_at):
+        session, capture = _meant(session, news, cause.at)
+        if capture is None:
+            continue
+        named.add(capture.id)
+        session, told = _moved_on(session, capture, news, cause)
+        events.extend(told)
+    if cause.listed:
+        session, told = _missed(session, named, cause.at)
+        events.extend(told)
+    if cause.expect and not session.auto_start_checked:
+        session = attrs.evolve(session, auto_start_checked=True)
+        if not session.captures:
+            events.append(_never_started(session, cause.at))
+    return session, tuple(events)
+
+
+def _meant(session: Session, news: CaptureNews, at: datetime) -> tuple[Session, Capture | None]:
+    """Which of the session's captures the news is of; one of somebody else's is taken on."""
+    of_kind = [one for one in session.captures if one.kind is news.kind]
+    by_instance = next((one for one in of_kind if one.id == news.instance_id), None)
+    if by_instance is not None:
+        # The provider's word counts more than what was guessed from a list.
+        return _identified(session, by_instance, news)
+    if news.provider_id is None:
+        # An error of the instance that nobody has named: whatever runs in the room and is not ours.
+        others = [one for one in of_kind if not one.ours and one.is_open]
+        return session, others[-1] if others else None
+    for capture in of_kind:
+        if capture.provider_id == news.provider_id:
+            return session, capture
+    began = news.started_at
+    if news.instance_id is None and began is not None:
+        for capture in of_kind:
+            if capture.ours and capture.provider_id is None and _could_be(capture, began):
+                return _identified(session, capture, news)
+    return _taken_on(session, news, at)
+
+
+def _could_be(capture: Capture, began: datetime) -> bool:
+    return capture.asked_at - CLOCK_SLACK <= began <= capture.asked_at + BEGIN_WITHIN
+
+
+def _identified(session: Session, capture: Capture, news: CaptureNews) -> tuple[Session, Capture]:
+    if news.provider_id is None or news.provider_id == capture.provider_id:
+        return session, capture
+    known = attrs.evolve(capture, provider_id=news.provider_id)
+    # Should the list have been read before, the same one may have been taken for somebody else's.
+    others = tuple(one for one in session.captures if one.provider_id != news.provider_id or one.id == capture.id)
+    return _replaced(attrs.evolve(session, captures=others), known), known
+
+
+def _taken_on(session: Session, news: CaptureNews, at: datetime) -> tuple[Session, Capture | None]:
+    began = news.started_at or news.occurred_at
+    ended_at = session.ended_at or at
+    if not session.created_at - CLOCK_SLACK <= began <= ended_at + CLOCK_SLACK or news.provider_id is None:
+        return session, None  # of an earlier or a later room of that name
+    if len(session.captures) >= CAPTURES_MAX:
+        return session, None
+    capture = Capture(
+        id=news.provider_id, kind=news.kind, asked_at=began, ours=False, type=news.type, provider_id=news.provider_id
+    )
+    return attrs.evolve(session, captures=(*session.captures, capture)), capture
+
+
+def _moved_on(session: Session, capture: Capture, news: CaptureNews, cause: CapturesHeard) -> Told:
+    if capture.missing_since is not None:
+        capture = attrs.evolve(capture, missing_since=None)
+        session = _replaced(session, capture)
+    if capture.given_up:
+        capture = _revived(capture)
+        session = _replaced(session, capture)
+    match news.moment:
+        case CaptureMoment.STARTED:
+            return _started(session, capture, news, cause)
+        case CaptureMoment.STOPPED:
+            return _stopped(session, capture, cause.at, news.occurred_at, cause.source)
+        case CaptureMoment.READY:
+            return _ready(session, capture, news, cause)
+        case CaptureMoment.ERROR:
+            if not capture.is_open:
+                return session, ()
+            return _failed(session, capture, news.reason or "the provider gives no reason", news, cause)
+
+
+def _revived(capture: Capture) -> Capture:
+    """We were wrong to give it up: it goes on from where it was."""
+    status = CaptureStatus.STARTING
+    if capture.stopped_at is not None:
+        status = CaptureStatus.PROCESSING
+    elif capture.started_at is not None:
+        status = CaptureStatus.RUNNING
+    return attrs.evolve(capture, status=status, error=None, given_up=False)
+
+
+def _started(session: Session, capture: Capture, news: CaptureNews, cause: CapturesHeard) -> Told:
+    if capture.started_at is not None or not capture.is_open:
+        return session, ()
+    began = news.started_at or news.occurred_at
+    status = CaptureStatus.RUNNING if capture.status is CaptureStatus.STARTING else capture.status
+    capture = attrs.evolve(capture, started_at=began, status=status, type=news.type or capture.type)
+    session = _replaced(session, capture)
+    told: list[CaptureEvent] = [_event(RecordingStarted, session, capture, cause.at, began, cause.source)]
+    if session.has_ended and status is CaptureStatus.RUNNING:
+        # Its call ended with the session, before anybody had told us that it ran.
+        session, stopped = _stopped(session, capture, cause.at, session.ended_at or cause.at, Source.INFERRED)
+        told.extend(stopped)
+    return session, tuple(told)
+
+
+def _stopped(session: Session, capture: Capture, at: datetime, occurred_at: datetime, source: Source) -> Told:
+    if capture.stopped_at is not None or not capture.is_open:
+        return session, ()
+    capture = attrs.evolve(capture, status=CaptureStatus.PROCESSING, stopped_at=occurred_at)
+    told = _event(RecordingStopped, session, capture, at, occurred_at, source)
+    return _replaced(session, capture), (told,)
+
+
+def _ready(session: Session, capture: Capture, news: CaptureNews, cause: CapturesHeard) -> Told:
+    if capture.status in {CaptureStatus.READY, CaptureStatus.DELETED}:
+        return session, ()
+    session, started = _started(session, attrs.evolve(capture, status=CaptureStatus.STARTING), news, cause)
+    capture = find(session, capture.id) or capture
+    began = capture.started_at or news.occurred_at
+    over = began + timedelta(seconds=news.duration_s or 0)
+    session, stopped = _stopped(session, capture, cause.at, min(over, cause.at), Source.INFERRED)
+    capture = attrs.evolve(
+        find(session, capture.id) or capture,
+        status=CaptureStatus.READY,
+        ready_at=cause.at,
+        duration_s=news.duration_s,
+        error=None,
+    )
+    told = _event(RecordingReady, session, capture, cause.at, news.occurred_at, cause.source)
+    told = attrs.evolve(told, duration_s=news.duration_s)
+    return _replaced(session, capture), (*started, *stopped, told)
+
+
+def _failed(session: Session, capture: Capture, reason: str, news: CaptureNews | None, cause: CapturesHeard) -> Told:
+    occurred_at, source = (cause.at, Source.INFERRED) if news is None else (news.occurred_at, cause.source)
+    capture = attrs.evolve(capture, status=CaptureStatus.ERROR, error=reason, given_up=news is None)
+    told = attrs.evolve(_event(RecordingError, session, capture, cause.at, occurred_at, source), reason=reason)
+    return _replaced(session, capture), (told,)
+
+
+def _missed(session: Session, named: set[str], at: datetime) -> Told:
+    """What it means that a whole list does not name some: nothing at first."""
+    events: list[CaptureEvent] = []
+    heard = CapturesHeard(at=at, source=Source.POLL, news=())
+    for capture in session.captures:
+        if not capture.is_open or capture.id in named or capture.kind is not CaptureKind.RECORDING:
+            continue
+        if capture.missing_since is None:
+            session = _replaced(session, attrs.evolve(capture, missing_since=at))
+        elif at - max(capture.missing_since, capture.asked_at) >= MISSING_MAX:
+            reason = NOT_STARTED if capture.started_at is None else VANISHED
+            session, told = _failed(session, capture, reason, None, heard)
+            events.extend(told)
+    return session, tuple(events)
+
+
+def _never_started(session: Session, at: datetime) -> CaptureEvent:
+    return RecordingError(
+        session_id=session.id,
+        time=at,
+        capture_id=None,
+        provider_id=None,
+        occurred_at=at,
+        source=Source.INFERRED,
+        reason=NOTHING_BY_ITSELF,
+    )
+
+
+def _event(
+    of: type[CaptureEvent], session: Session, capture: Capture, at: datetime, occurred_at: datetime, source: Source
+) -> CaptureEvent:
+    return of(
+        session_id=session.id,
+        time=at,
+        capture_id=capture.id,
+        provider_id=capture.provider_id,
+        occurred_at=occurred_at,
+        source=source,
+    )
+
+
+def _replaced(session: Session, capture: Capture) -> Session:
+    changed = tuple(capture if one.id == capture.id else one for one in session.captures)
+    return attrs.evolve(session, captures=changed)

@@ -1,0 +1,142 @@
+"""`/sessions/{id}/recordings` over real HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import attrs
+import pytest
+from web_rig import NOW, Site, assert_problem, created
+
+from transport_trio import errors
+from transport_trio.models import Capture, CaptureKind, CaptureOptions, CaptureStatus
+from transport_trio.sessions import StartCapture, StopCapture, UpdateCapture
+
+RUNNING = Capture(
+    id="c1", kind=CaptureKind.RECORDING, status=CaptureStatus.RUNNING, asked_at=NOW, provider_id="r1", started_at=NOW
+)
+THEIRS = Capture(id="r2", kind=CaptureKind.RECORDING, asked_at=NOW, ours=False, provider_id="r2")
+
+
+async def recorded(site: Site) -> str:
+    """The id of a session with a recording of ours and one of somebody else's."""
+    session_id = await created(site)
+    session = site.service.sessions[session_id]
+    site.service.sessions[session_id] = attrs.evolve(session, captures=(RUNNING, THEIRS))
+    return session_id
+
+
+async def test_a_recording_is_started_with_and_without_a_body(site: Site) -> None:
+    session_id = await created(site)
+    url = f"/sessions/{session_id}/recordings"
+    response = await site.client.post(url)
+    assert (response.status_code, response.headers["location"]) == (201, f"{url}/c1")
+    assert response.json() == {
+        "recording_id": "c1",
+        "provider_recording_id": None,
+        "status": "starting",
+        "type": "cloud",
+        "started_by": "service",
+        "requested_at": "2026-01-01T11:00:00Z",
+        "started_at": None,
+        "stopped_at": None,
+        "ready_at": None,
+        "duration_s": None,
+        "error": None,
+    }
+    body = {"type": "raw-tracks", "layout": {"preset": "default"}, "max_duration_s": 60, "daily": {"new": 1}}
+    await site.client.post(url, json=body)
+    more = body.pop("daily")
+    options = CaptureOptions(given=body, provider_options=more)  # type: ignore[arg-type]
+    assert site.service.captured == [
+        StartCapture(kind=CaptureKind.RECORDING),
+        StartCapture(kind=CaptureKind.RECORDING, options=options),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"fps": 0}, "$.fps"),
+        ({"width": 641}, "$.width"),
+        ({"video_bitrate_kbps": 5}, "$.video_bitrate_kbps"),
+        ({"max_duration_s": 1.5}, "$.max_duration_s"),
+        ({"type": "film"}, "$.type"),
+        ({"background_color": "red"}, "$.background_color"),
+        ({"layout": {}}, "$.layout.preset"),
+        ({"data_outputs": ["x"]}, "$.data_outputs[0]"),
+        ({"daily": {"instanceId": "mine"}}, "$.daily.instanceId"),
+        ({"maxDuration": 60}, "$.maxDuration"),
+        ([], "$"),
+    ],
+)
+async def test_what_makes_no_sense_is_named(site: Site, body: Any, path: str) -> None:
+    session_id = await created(site)
+    response = await site.client.post(f"/sessions/{session_id}/recordings", json=body)
+    assert assert_problem(response, 400, "invalid_request")["errors"][0]["path"] == path
+    assert site.service.captured == []
+
+
+async def test_all_are_listed_and_each_is_read(site: Site) -> None:
+    url = f"/sessions/{await recorded(site)}/recordings"
+    listed = (await site.client.get(url)).json()
+    assert [(one["recording_id"], one["status"], one["started_by"]) for one in listed["recordings"]] == [
+        ("c1", "recording", "service"),
+        ("r2", "starting", "other"),
+    ]
+    assert listed["total"] == 2
+    assert (await site.client.get(f"{url}/c1")).json() == listed["recordings"][0]
+    assert listed["recordings"][1]["requested_at"] is None
+
+
+async def test_one_is_changed_and_stopped(site: Site) -> None:
+    url = f"/sessions/{await recorded(site)}/recordings/c1"
+    assert (await site.client.post(f"{url}/update", json={"fps": 10})).status_code == 200
+    assert (await site.client.post(f"{url}/stop")).status_code == 200
+    assert site.service.captured == [
+        UpdateCapture(capture_id="c1", options=CaptureOptions(given={"fps": 10})),
+        StopCapture(capture_id="c1"),
+    ]
+    assert_problem(await site.client.post(f"{url}/update", json={}), 400, "invalid_request")
+    assert_problem(await site.client.post(f"{url}/update", json={"type": "cloud"}), 400, "invalid_request")
+
+
+async def test_a_link_is_for_who_asks_and_for_nobody_s_cache(site: Site) -> None:
+    session_id = await recorded(site)
+    url = f"/sessions/{session_id}/recordings/c1/link"
+    response = await site.client.get(url, params={"valid_for_s": "60"})
+    assert response.json() == {
+        "recording_id": "c1",
+        "download_link": "https://files.example/r1?signature=x",
+        "expires_at": "2026-01-01T11:00:00Z",
+    }
+    assert response.headers["cache-control"] == "no-store"
+    assert site.service.captures.asked == [(session_id, "c1", 60)]
+    for wrong in ("0", "604801", "1.5", ""):
+        assert_problem(await site.client.get(url, params={"valid_for_s": wrong}), 400, "invalid_request")
+
+
+async def test_one_is_deleted(site: Site) -> None:
+    response = await site.client.delete(f"/sessions/{await recorded(site)}/recordings/c1")
+    assert (response.status_code, response.json()["status"]) == (200, "deleted")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("POST", "/update"), ("POST", "/stop"), ("GET", "/link"), ("DELETE", "")],
+)
+async def test_what_is_not_there_is_not_found(site: Site, method: str, path: str) -> None:
+    session_id = await recorded(site)
+    response = await site.client.request(method, f"/sessions/{session_id}/recordings/c9{path}?x=1")
+    assert_problem(response, 404, "recording_not_found")
+    response = await site.client.request(method, f"/sessions/{uuid.uuid4()}/recordings/c1{path}")
+    assert_problem(response, 404, "session_not_found")
+
+
+async def test_no_worker_is_told_with_when_to_come_back(site: Site) -> None:
+    session_id = await created(site)
+    site.service.refusal = errors.ProviderBusy("daily", "no worker", 4.2)
+    response = await site.client.post(f"/sessions/{session_id}/recordings")
+    assert_problem(response, 503, "provider_busy")
+    assert response.headers["retry-after"] == "5"
