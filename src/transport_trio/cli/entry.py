@@ -24,6 +24,7 @@ COMMANDS = {
     "watch": "Follow the events of a running service.",
     "sessions": "Create, list, show, extend and end sessions of a running service.",
     "participants": "See who is in a session's room, put people out, change what they may do, send them messages.",
+    "recordings": "Record a session's call; see, fetch and delete what there is of it.",
     "tokens": "Create, list and renew the meeting tokens of a session.",
 }
 
