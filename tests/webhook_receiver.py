@@ -56,8 +56,9 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = receiver.status  # as it is now: who takes what came may change it at once
             receiver.came.put(Received({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(receiver.status)
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
