@@ -15,6 +15,7 @@ from transport_trio.sandbox.door import Badge, JoinRefused, admit
 from transport_trio.sandbox.faults import Faults
 from transport_trio.sandbox.happenings import event_of
 from transport_trio.sandbox.limits import RateLimits
+from transport_trio.sandbox.meetings import Meetings
 from transport_trio.sandbox.requestlog import RequestLog
 from transport_trio.sandbox.rooms import Room, Rooms
 from transport_trio.sandbox.starting import start_with
@@ -22,6 +23,7 @@ from transport_trio.sandbox.tokens import Signer
 from transport_trio.sandbox.webhooks import Webhook, Webhooks
 
 LATEST = 253_370_764_800.0  # the year 9999
+VISITS_KEPT = 10_000  # of meetings, for analytics
 SWEEP_S = 1.0  # between two looks for rooms to collect
 
 Post = Callable[[Webhook, bytes, str], Awaitable[int | None]]
@@ -67,6 +69,7 @@ class Sandbox:
         self.captures = Captures(chance(config.seed, "captures"), lambda: self.config, self._captured)
         self.faults = Faults(config.seed)
         self.limits = RateLimits()
+        self.meetings = Meetings(VISITS_KEPT)
         self.log = RequestLog(config.requests_max)
         self.crowd = Crowd(config.seed, self._crowd_join, self._crowd_leave)
         self._random = chance(config.seed, "sessions")
@@ -151,6 +154,7 @@ class Sandbox:
 
     def _happened(self, room_name: str, happening: Happening) -> None:
         self.captures.heard(happening)
+        self.meetings.note(room_name, happening)
         if self.webhooks.any_active:
             self.webhooks.tell(event_of(happening, room_name, self.now()))
 

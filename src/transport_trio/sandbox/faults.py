@@ -47,6 +47,7 @@ OPERATIONS = PRESENCE_OPERATIONS | {
     *("list_transcripts", "get_transcript", "delete_transcript", "get_transcript_link"),
     *("start_live_stream", "update_live_stream", "stop_live_stream"),
     *("eject", "send_app_message", "update_permissions", "not_simulated"),
+    *("list_meetings", "get_meeting", "list_meeting_participants"),
 }
 MAX_FAULTS = 100
 MAX_COUNT = 1_000_000

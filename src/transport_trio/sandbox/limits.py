@@ -20,6 +20,7 @@ BATCH = Tier(10, 30.0)
 
 TIERS = {
     **dict.fromkeys(("delete_room", "list_recordings"), SLOW),
+    **dict.fromkeys(("list_meetings", "get_meeting", "list_meeting_participants"), SLOW),
     **dict.fromkeys(("start_recording", "start_live_stream"), START),
     **dict.fromkeys(("batch_create_rooms", "batch_delete_rooms"), BATCH),
 }

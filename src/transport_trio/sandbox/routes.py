@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transport_trio.sandbox import hooks, incall, livestreams, operations, recordings, transcripts
+from transport_trio.sandbox import analytics, hooks, incall, livestreams, operations, recordings, transcripts
 
 OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("GET", "/", operations.get_domain),
@@ -38,6 +38,9 @@ OPERATIONS: tuple[tuple[str, str, operations.Operation], ...] = (
     ("POST", "/rooms/<name>/live-streaming/stop", livestreams.stop_live_stream),
     ("POST", "/meeting-tokens", operations.create_meeting_token),
     ("GET", "/meeting-tokens/<token>", operations.get_meeting_token),
+    ("GET", "/meetings", analytics.list_meetings),
+    ("GET", "/meetings/<id>", analytics.get_meeting),
+    ("GET", "/meetings/<id>/participants", analytics.list_meeting_participants),
     ("GET", "/webhooks", hooks.list_webhooks),
     ("POST", "/webhooks", hooks.create_webhook),
     ("GET", "/webhooks/<uuid>", hooks.get_webhook),
@@ -51,9 +54,6 @@ NOT_SIMULATED: tuple[tuple[str, str], ...] = (
     ("GET", "/rooms/<name>/get-session-data"),
     *(("POST", f"/rooms/<name>/dialOut/{action}") for action in ("start", "stop", "sendDTMF")),
     *(("POST", f"/rooms/<name>/{action}") for action in ("sipCallTransfer", "sipRefer")),
-    ("GET", "/meetings"),
-    ("GET", "/meetings/<id>"),
-    ("GET", "/meetings/<id>/participants"),
     *(("GET", path) for path in ("/logs", "/batch-processor", "/batch-processor/<id>/access-link")),
     ("GET", "/logs/api"),
     ("POST", "/batch-processor"),
