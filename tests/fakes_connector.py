@@ -38,12 +38,13 @@ from transport_trio.models import (
     RoomConfig,
     RoomPlan,
     TokenPlan,
+    Visit,
 )
 from transport_trio.ports import Seen, TransportConnector
 
 OPERATIONS = (
     *("create_room", "extend_room", "find_room", "delete_room", "create_token", "presence", "check"),
-    *("eject", "update_permissions", "send_message"),
+    *("eject", "update_permissions", "send_message", "visits"),
     *("start_capture", "update_capture", "stop_capture"),
     *("captures", "find_capture", "capture_link", "delete_capture"),
 )
@@ -97,6 +98,8 @@ class FakeConnector:
         self._shared: dict[str, Seen] = {}
         self._health = Health(name)
         self.fresh_looks = 0
+        self.accounts: dict[str, tuple[Visit, ...] | None] = {}  # of who was there, by room name
+        self.visits_asked: list[tuple[datetime, datetime]] = []
         self.calls: list[tuple[str, str]] = []
         self.tokens: list[TokenPlan] = []
         self.messages: list[tuple[str, str, dict[str, Any]]] = []
@@ -313,6 +316,10 @@ class FakeConnector:
             self.capture_calls.append((operation, room_name, *what))
 
         await self._call(operation, room_name, note)
+
+    async def visits(self, room_name: str, start: datetime, end: datetime) -> tuple[Visit, ...] | None:
+        self.visits_asked.append((start, end))
+        return await self._call("visits", room_name, lambda: self.accounts.get(room_name, ()))
 
     async def check(self) -> datetime | None:
         return await self._call("check", "", self._now)

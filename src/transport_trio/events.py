@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import attrs
 
-from transport_trio.models import EndReason, Participant, PermissionsChange, SessionId, SessionStatus
+from transport_trio.models import EndReason, Participant, PermissionsChange, SessionId, SessionStatus, Summary
 
 
 class EventType(StrEnum):
@@ -30,6 +30,7 @@ class EventType(StrEnum):
     RECORDING_READY = "recording_ready"
     RECORDING_ERROR = "recording_error"
     SESSION_ENDED = "session_ended"
+    SESSION_SUMMARY = "session_summary"
 
 
 class Source(StrEnum):
@@ -217,6 +218,14 @@ class SessionEnded(Event):
 
     type = EventType.SESSION_ENDED
     reason: EndReason
+
+
+@attrs.frozen(kw_only=True)
+class SessionSummary(Event):
+    """Who was there, once the provider has been asked; told only behind the end."""
+
+    type = EventType.SESSION_SUMMARY
+    summary: Summary
 
 
 @attrs.frozen

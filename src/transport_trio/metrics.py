@@ -58,6 +58,7 @@ class Metrics:
     capture_ready_seconds: Histogram
     capture_looks: Counter
     captures_awaited: Gauge
+    summaries: Counter
     creations: Gauge
     creations_interrupted: Counter
     rooms_owed: Gauge
@@ -188,6 +189,12 @@ class Metrics:
             capture_looks=counter("transport_capture_looks", "Looks into a provider's list of recordings.", "outcome"),
             captures_awaited=gauge(
                 "transport_captures_awaited", "Sessions of which more may come to be known of their recordings."
+            ),
+            summaries=counter(
+                "transport_summaries",
+                "Questions to a provider about who was in a room that has closed.",
+                "provider",
+                "outcome",
             ),
             creations=gauge("transport_creations", "Creations of sessions under way."),
             creations_interrupted=counter(

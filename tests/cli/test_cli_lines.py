@@ -96,6 +96,11 @@ EXAMPLES = [
     (event("recording_error", recording_id=None, reason="out\nof disk"), "no recording, out\\nof disk"),
     (event("session_ended", reason="requested"), "requested"),
     (
+        event("session_summary", people=[{"name": "Ada", "duration_s": 75.2}], people_total=3),
+        "Ada 1 min 15 s and 2 more",
+    ),
+    (event("session_summary", people=[], people_total=0), "nobody was there"),
+    (
         {"type": "gap", "after": 7, "oldest": 20, "reason": "pruned"},
         "events after #7 are lost: they are older than what the service keeps; a snapshot follows",
     ),

@@ -405,3 +405,17 @@ def test_extend_wants_one_end(scripted) -> None:
     for options in ([], ["--session-ttl-s", "60", "--until", "2026-01-01T17:00:00Z"]):
         assert CliRunner().invoke(cli, ["sessions", "extend", "--url", scripted.url, "s", *options]).exit_code == 2
     assert scripted.requests == []
+
+
+def test_a_summary_names_everybody_with_their_visits(scripted) -> None:
+    span = {"joined_at": "2026-01-01T11:00:05Z", "left_at": None, "duration_s": 25.0, "source": "both"}
+    ada = {"name": "Ada\x1b", "user_id": "u", "duration_s": 25.0, "visits": [span]}
+    scripted.answer = (200, {"people": [ada], "people_at_most": 1, "reconciled": "pending"})
+    result = CliRunner().invoke(cli, ["sessions", "summary", "--url", scripted.url, "s"])
+    (request,) = scripted.requests
+    assert (request["method"], request["path"]) == ("GET", "/sessions/s/summary")
+    assert result.output.splitlines() == [
+        "Ada\\x1b: 25 s",
+        "    2026-01-01T11:00:05Z to now, 25 s (both)",
+        "1 altogether, 1 at once at most; the provider's account: pending",
+    ]

@@ -31,6 +31,7 @@ Call = Callable[[DailyConnector], Awaitable[Any]]
 CALLS: dict[str, tuple[Call, Any]] = {
     "create_room": (lambda daily: daily.create_room(PLAN), ROOM),
     "find_room": (lambda daily: daily.find_room("lobby"), ROOM),
+    "extend_room": (lambda daily: daily.extend_room("lobby", NOON), ROOM),
     "delete_room": (lambda daily: daily.delete_room("lobby"), {"deleted": True, "name": "lobby"}),
     "create_token": (lambda daily: daily.create_token(TOKEN), {"token": "eyJ"}),
     "presence": (lambda daily: daily.presence("lobby"), EMPTY),
@@ -50,6 +51,7 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "find_capture": (lambda daily: daily.find_capture(RECORDING, "r1"), {"id": "r1", "status": "finished"}),
     "capture_link": (lambda daily: daily.capture_link(RECORDING, "r1", None), {"download_link": "https://x"}),
     "delete_capture": (lambda daily: daily.delete_capture(RECORDING, "r1"), {"deleted": True, "id": "r1"}),
+    "visits": (lambda daily: daily.visits("lobby", NOON, NOON), EMPTY),
     "check": (lambda daily: daily.check(), {"domain_name": "mine"}),
 }
 EVERY_CALL = pytest.mark.parametrize("name", list(CALLS))

@@ -26,6 +26,7 @@ COLOURS = {
     "recording_ready": "cyan",
     "recording_error": "red",
     "session_ended": "blue",
+    "session_summary": "blue",
     "snapshot": "cyan",
     "gap": "red",
     "error": "red",
@@ -106,7 +107,7 @@ def _details(kind: str, message: Mapping[str, Any]) -> str:
         case "token_created" | "token_renewed" | "token_expiring" | "token_expired":
             who = message.get("participant_name") or message.get("user_id") or "the meeting token"
             return f"{plain(who)}: {plain(message.get('expires_at'))}"
-        case "session_extended" | "session_ended":
+        case "session_extended" | "session_ended" | "session_summary":
             return _end(message)
         case "gap":
             reason = GAP_REASONS.get(str(message.get("reason")), plain(message.get("reason")))
@@ -125,7 +126,11 @@ def person(who: object) -> str:
 
 
 def _end(message: Mapping[str, Any]) -> str:
-    """Why a session has ended, or when it will."""
+    """Why a session has ended, when it will, or who was there."""
+    if "people" in message:
+        told = [f"{person(one)} {length(one.get('duration_s'))}" for one in message["people"][:NAMES_MAX]]
+        missing = int(message.get("people_total") or 0) - len(told)
+        return (", ".join(told) or "nobody was there") + (f" and {missing} more" if missing > 0 else "")
     if "reason" in message:
         return plain(message["reason"])
     early = message.get("participants_total")

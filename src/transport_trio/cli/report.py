@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transport_trio.cli.lines import person, plain
+from transport_trio.cli.lines import length, person, plain
 
 Fields = Sequence[tuple[str, object]]
 
@@ -79,6 +79,22 @@ def extended(answer: Mapping[str, Any]) -> str:
     ]
     for token in answer.get("tokens") or []:
         lines.append(f"  new token: {person(token.get('participant'))} {plain(token.get('meeting_token'))}")
+    return "\n".join(lines)
+
+
+def summed_up(answer: Mapping[str, Any]) -> str:
+    """Everybody with their visits, and how far that is agreed on with the provider."""
+    people = answer.get("people") or []
+    lines = []
+    for who in people:
+        lines.append(f"{person(who)}: {length(who.get('duration_s'))}")
+        for visit in who.get("visits") or []:
+            span = f"{plain(visit.get('joined_at'))} to {plain(visit.get('left_at') or 'now')}"
+            lines.append(f"    {span}, {length(visit.get('duration_s'))} ({plain(visit.get('source'))})")
+    lines.append(
+        f"{len(people) or 'nobody'} altogether, {plain(answer.get('people_at_most'))} at once at most;"
+        f" the provider's account: {plain(answer.get('reconciled'))}"
+    )
     return "\n".join(lines)
 
 

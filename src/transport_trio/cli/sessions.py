@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from transport_trio.cli.client import Answer, Call, Refused, ask
-from transport_trio.cli.report import created, ended, extended, listing, shown
+from transport_trio.cli.report import created, ended, extended, listing, shown, summed_up
 from transport_trio.cli.target import Target, service_options
 from transport_trio.models import SessionStatus
 
@@ -183,6 +183,21 @@ def extend(
     body = {**end, "reissue_tokens": reissue_tokens}
     answer = asked(target, Call(method="POST", path=session_path(session_id) + "/extend", body=body), as_json)
     print_json(answer.body) if as_json else click.echo(extended(answer.body))
+
+
+@sessions.command(
+    epilog="""\b
+    Example:
+      transport-trio sessions summary 7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11
+    """
+)
+@service_options
+@click.argument("session_id")
+@json_option
+def summary(target: Target, session_id: str, as_json: bool) -> None:
+    """Tell who was in a session's room, when and how long: so far, or altogether."""
+    answer = asked(target, Call(method="GET", path=session_path(session_id) + "/summary"), as_json)
+    print_json(answer.body) if as_json else click.echo(summed_up(answer.body))
 
 
 def session_path(session_id: str) -> str:

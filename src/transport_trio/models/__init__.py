@@ -39,10 +39,12 @@ from transport_trio.models.sessions import (
     new_session_id,
 )
 from transport_trio.models.tokens import FurtherGrant, TokenGrant, TokenOptions, TokenPlan, TokenRequest, TokenStage
+from transport_trio.models.visits import Account, Person, Reconciled, Stay, Summary, Visit
 
 __all__ = [
     "CLOCK_SLACK_S",
     "EVERYBODY",
+    "Account",
     "Capture",
     "CaptureKind",
     "CaptureLink",
@@ -63,11 +65,13 @@ __all__ = [
     "PastEnd",
     "Permissions",
     "PermissionsChange",
+    "Person",
     "Presence",
     "Privacy",
     "ProviderCleanup",
     "Push",
     "PushKind",
+    "Reconciled",
     "Room",
     "RoomConfig",
     "RoomDebt",
@@ -77,11 +81,14 @@ __all__ = [
     "SessionId",
     "SessionRequest",
     "SessionStatus",
+    "Stay",
+    "Summary",
     "TokenGrant",
     "TokenOptions",
     "TokenPlan",
     "TokenRequest",
     "TokenStage",
+    "Visit",
     "new_capture_id",
     "new_session_id",
     "provider_kind",

@@ -13,6 +13,7 @@ from transport_trio.models.captures import Capture
 from transport_trio.models.people import Leave, Participant, ParticipantConfig, Presence
 from transport_trio.models.rooms import PastEnd, Room, RoomConfig
 from transport_trio.models.tokens import FurtherGrant, TokenGrant
+from transport_trio.models.visits import Reconciled, Visit
 
 SessionId = NewType("SessionId", str)
 
@@ -102,6 +103,11 @@ class Session:
     max_duration_s: int | None = None
     extending_to: datetime | None = None  # the end that the room may have already: the provider has been asked for it
     past_ends: tuple[PastEnd, ...] = ()  # of the room, the oldest first
+    visits: tuple[Visit, ...] = ()  # those that are over, the latest
+    visits_dropped: int = 0  # of the earliest, there being too many
+    people_at_most: int = 0  # at once
+    reconciled: Reconciled | None = None  # None: it has not ended, or did so before there were summaries
+    provider_visits: tuple[Visit, ...] = ()  # the provider's own account, once it has been asked
     version: int = 0
 
     @property

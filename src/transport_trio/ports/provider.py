@@ -21,6 +21,7 @@ from transport_trio.models import (
     RoomConfig,
     RoomPlan,
     TokenPlan,
+    Visit,
 )
 
 
@@ -166,6 +167,12 @@ class TransportConnector(Protocol):
 
     async def delete_capture(self, kind: CaptureKind, provider_id: str) -> bool:
         """Delete it; False: the provider had none of this id."""
+
+    async def visits(self, room_name: str, start: datetime, end: datetime) -> tuple[Visit, ...] | None:
+        """Who was in the room between these times, by the provider's own account; None: it is not complete yet.
+
+        To be asked some time after the end. Coarse: times may be 15 s off, and short visits missing.
+        """
 
     async def check(self) -> datetime | None:
         """Ask the cheapest question that proves key and domain; the provider's own clock, when it tells.

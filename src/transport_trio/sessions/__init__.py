@@ -5,6 +5,7 @@ from transport_trio.sessions.extending import Extended, ExtensionRequest
 from transport_trio.sessions.idempotency import IdempotencyKey
 from transport_trio.sessions.people import Eject, Permit, SendMessage
 from transport_trio.sessions.service import Created, SessionService, open_sessions
+from transport_trio.sessions.visits import summary_of
 
 __all__ = [
     "Created",
@@ -19,4 +20,5 @@ __all__ = [
     "StopCapture",
     "UpdateCapture",
     "open_sessions",
+    "summary_of",
 ]

@@ -24,10 +24,11 @@ from transport_trio.models import (
     News,
     Participant,
     ProviderCleanup,
+    Reconciled,
     Session,
     SessionStatus,
 )
-from transport_trio.sessions import captures, extension, grants, presence
+from transport_trio.sessions import captures, extension, grants, presence, visits
 from transport_trio.sessions.capture_causes import CaptureCause
 from transport_trio.sessions.extension import ExtensionDone, ExtensionDropped, ExtensionIntended
 from transport_trio.sessions.grants import TokenExtended, TokenGranted
@@ -225,6 +226,7 @@ def _learnt(
     # That the provider refuses us is not over because it tells us something.
     refused = session.status is SessionStatus.ERROR and joins_by is Source.WEBHOOK
     status = session.status if refused else _status_after(session, learnt)
+    session = visits.note(session, learnt.present, learnt.joined, learnt.left, exact=leaves_by is Source.WEBHOOK)
     was_there = not session.is_empty
     news = learnt.changed or status is not session.status
     session = attrs.evolve(
@@ -269,16 +271,18 @@ def _time_reached(session: Session, at: datetime, policy: Policy) -> Outcome:
 
 def _ended(session: Session, at: datetime, reason: EndReason, events: list[Event] | None = None) -> Outcome:
     events = list(events or ())
-    events.extend(_left(session, presence.everyone_leaves(session.present), at))
+    leaves = presence.everyone_leaves(session.present)
+    events.extend(_left(session, leaves, at))
     session, stopped = captures.call_is_over(session, at)
     events.extend(stopped)
     session = attrs.evolve(
-        session,
+        visits.note(session, (), (), leaves, exact=False),
         status=SessionStatus.ENDED,
         present=(),
         ended_at=at,
         end_reason=reason,
         provider_cleanup=ProviderCleanup.PENDING,
+        reconciled=Reconciled.PENDING,
     )
     outcome = _updated(session, at, events)
     ended = SessionEnded(session_id=session.id, time=at, reason=reason)

@@ -44,6 +44,7 @@ from transport_trio.sessions.live import LiveSession
 from transport_trio.sessions.people import Action, E
 from transport_trio.sessions.providers import watch_providers
 from transport_trio.sessions.reaper import Reaper
+from transport_trio.sessions.reconciling import Reconcilers
 from transport_trio.sessions.reply import Reply
 from transport_trio.sessions.tokens import Tokens
 
@@ -74,6 +75,7 @@ class SessionService:
         self._accepting = True
         self._idle = trio.Event()
         self.reaper = Reaper(deps)
+        self.reconcilers = Reconcilers(deps)
         self.tokens = Tokens(deps, self._keys, self.get, self._ask)
         self.extensions = Extensions(deps, self._extend, self.get, self.tokens)
         self.captures = CaptureDesk(deps, nursery, self.get, self._ask, lambda *room: self._names.get(room))
@@ -230,6 +232,7 @@ class SessionService:
     def _on_ended(self, debt: RoomDebt) -> None:
         """The name belongs to whoever wants it next, once the reaper has made way."""
         self.reaper.owe(debt)
+        self.reconcilers.add(debt.provider, debt.session_id, debt.owed_at)
         self._release(debt.provider, debt.room_name, debt.session_id)
 
     async def _own(
@@ -324,6 +327,7 @@ async def open_sessions(deps: Deps) -> AsyncIterator[SessionService]:
         await service.resume()
         nursery.start_soon(partial(service.reaper.run), name="reaper")
         service.captures.begin()
+        nursery.start_soon(service.reconcilers.run, name="summaries")
         try:
             yield service
         finally:

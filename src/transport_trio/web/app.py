@@ -38,6 +38,7 @@ from transport_trio.web.problems import (
 )
 from transport_trio.web.refusals import REFUSAL
 from transport_trio.web.sessions import register_sessions
+from transport_trio.web.summary import register_summary
 from transport_trio.web.target import origin_form
 from transport_trio.web.tokens import register_tokens
 from transport_trio.web.webhooks import RULE as WEBHOOKS
@@ -112,6 +113,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     register_tokens(app, deps)
     register_extension(app, deps)
     register_captures(app, deps)
+    register_summary(app, deps)
     register_events(app, deps)
     register_health(app, deps)
     register_webhooks(app, deps)

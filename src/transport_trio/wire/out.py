@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -18,10 +18,13 @@ from transport_trio.events import (
     SessionCreated,
     SessionEnded,
     SessionExtended,
+    SessionSummary,
     SessionUpdated,
     TokenEvent,
 )
 from transport_trio.models import Participant, Session, provider_kind
+from transport_trio.wire.summary import summary_told
+from transport_trio.wire.timeform import timestamp as timestamp
 
 EVENT_MAX_BYTES = 64 * 1024
 # Leaves room for `type` and a 19-digit `id`, which are put in front when the event is numbered.
@@ -30,13 +33,6 @@ PARTICIPANTS_MAX = 200
 EJECTED_MAX = 100  # ids have up to 128 characters of up to four bytes
 
 encode = msgspec.json.Encoder().encode
-
-
-def timestamp(at: datetime) -> str:
-    """`2026-01-01T12:00:00Z`; milliseconds where there are any."""
-    at = at.astimezone(UTC)
-    text = at.isoformat(timespec="milliseconds" if at.microsecond >= 1000 else "seconds")
-    return text.replace("+00:00", "Z")
 
 
 def participant(who: Participant) -> dict[str, Any]:
@@ -175,16 +171,6 @@ def _own_fields(event: Event) -> dict[str, Any]:
                 "user_id": event.user_id,
                 "expires_at": timestamp(event.expires_at),
             }
-        case SessionExtended():
-            return {
-                "session_expires_at": timestamp(event.session_expires_at),
-                "expired_before_at": timestamp(event.expired_before_at),
-                "will_still_be_ejected": [
-                    {"participant_id": one.participant.id, "at": timestamp(one.at)}
-                    for one in event.ejections[:EJECTED_MAX]
-                ],
-                "participants_total": len(event.ejections),
-            }
         case CaptureEvent():
             told: dict[str, Any] = {
                 "recording_id": event.capture_id,
@@ -193,11 +179,26 @@ def _own_fields(event: Event) -> dict[str, Any]:
             }
             more = {"reason": event.reason, "duration_s": event.duration_s}
             return told | {name: value for name, value in more.items() if value is not None}
-        case SessionEnded():
-            return {"reason": event.reason}
+        case SessionExtended() | SessionEnded() | SessionSummary():
+            return _of_the_end(event)
         case _:
             raise AssertionError(f"no wire form for {type(event).__name__}")
 
 
 def _origin(event: ParticipantJoined | ParticipantLeft | CaptureEvent) -> dict[str, Any]:
     return {"occurred_at": timestamp(event.occurred_at), "source": event.source}
+
+
+def _of_the_end(event: SessionExtended | SessionEnded | SessionSummary) -> dict[str, Any]:
+    if isinstance(event, SessionEnded):
+        return {"reason": event.reason}
+    if isinstance(event, SessionSummary):
+        return summary_told(event.summary)
+    return {
+        "session_expires_at": timestamp(event.session_expires_at),
+        "expired_before_at": timestamp(event.expired_before_at),
+        "will_still_be_ejected": [
+            {"participant_id": one.participant.id, "at": timestamp(one.at)} for one in event.ejections[:EJECTED_MAX]
+        ],
+        "participants_total": len(event.ejections),
+    }

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from transport_trio.connectors.daily import capturing, incall
+from transport_trio.connectors.daily import capturing, incall, meetings
 from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
 from transport_trio.connectors.daily.door import DailyDoor
@@ -58,6 +58,7 @@ from transport_trio.models import (
     RoomConfig,
     RoomPlan,
     TokenPlan,
+    Visit,
 )
 from transport_trio.ports import Seen
 from transport_trio.setting_connectors import DAILY, variable
@@ -181,6 +182,9 @@ class DailyConnector:
 
     async def delete_capture(self, kind: CaptureKind, provider_id: str) -> bool:
         return await capturing.delete(self._client, provider_id)
+
+    async def visits(self, room_name: str, start: datetime, end: datetime) -> tuple[Visit, ...] | None:
+        return await meetings.visits(self._client, room_name, start, end)
 
     async def check(self) -> datetime | None:
         theirs, date = await self._client.call(CHECK, lambda answer: (parse_domain_name(answer.json), answer.date))

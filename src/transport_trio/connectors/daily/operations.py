@@ -72,6 +72,9 @@ DOMAIN_PRESENCE = Operation(
     name="domain_presence", method="GET", path="/presence", purpose="looking", answer_max_bytes=64 * 1024 * 1024
 )
 
+# Analytics: two in a second for the whole domain.
+LIST_MEETINGS = Operation(name="list_meetings", method="GET", path="/meetings", purpose="looking back", tier="slow")
+
 LIST_WEBHOOKS = Operation(name="list_webhooks", method="GET", path="/webhooks", purpose="hearing")
 # Daily sends its test before it stores anything; a second one of the same address is refused or looked for.
 CREATE_WEBHOOK = Operation(name="create_webhook", method="POST", path="/webhooks", purpose="hearing", repeatable=False)
@@ -127,7 +130,18 @@ DELETE_RECORDING = Operation(
 )
 
 OPERATIONS = (
-    *(CHECK, CREATE_ROOM, EXTEND_ROOM, FIND_ROOM, DELETE_ROOM, CREATE_TOKEN, READ_TOKEN, PRESENCE, DOMAIN_PRESENCE),
+    *(
+        CHECK,
+        CREATE_ROOM,
+        EXTEND_ROOM,
+        FIND_ROOM,
+        DELETE_ROOM,
+        CREATE_TOKEN,
+        READ_TOKEN,
+        PRESENCE,
+        DOMAIN_PRESENCE,
+        LIST_MEETINGS,
+    ),
     *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
     *(EJECT, SEND_MESSAGE, UPDATE_PERMISSIONS),
     *(START_RECORDING, UPDATE_RECORDING, STOP_RECORDING),
