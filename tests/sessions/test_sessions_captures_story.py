@@ -198,7 +198,7 @@ async def test_ready_after_the_end_is_stored_and_told_to_who_asked(
             await service.captures.link(session.id, capture.id, None)
         with pytest.raises(SessionHasEnded):
             await service.capture(session.id, START)
-        assert len(service.captures.book) == 0
+        assert len(service.captures) == 0
 
 
 async def test_one_that_somebody_in_the_call_started_is_found_by_its_id(

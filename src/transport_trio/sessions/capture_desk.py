@@ -55,6 +55,14 @@ PAGE = 100
 STORAGE_RETRY_S = 5.0
 
 
+class _Line:
+    """What concerns one provider: one that is slow must not hold up what others tell."""
+
+    def __init__(self) -> None:
+        self.book = CaptureBook()
+        self.pushes, self.heard = trio.open_memory_channel[CaptureNews](PUSHES_MAX)
+
+
 @attrs.define(eq=False)
 class CaptureDesk:
     """`ask` has a session's owner, if any, act on a cause; `room_owner` says whose a live session's room is."""
@@ -64,15 +72,17 @@ class CaptureDesk:
     get: Callable[[str], Awaitable[Session]]
     ask: Callable[[str, CaptureCause], Awaitable[Session]]
     room_owner: Callable[[str, str], SessionId | None]
-    book: CaptureBook = attrs.field(factory=CaptureBook)
-    _pushes: trio.MemorySendChannel[tuple[str, CaptureNews]] = attrs.field(init=False)
-    _heard: trio.MemoryReceiveChannel[tuple[str, CaptureNews]] = attrs.field(init=False)
+    _lines: dict[str, _Line] = attrs.field(init=False)
     _errands: int = 0
     _overflows: Seldom = attrs.field(factory=Seldom)
 
     def __attrs_post_init__(self) -> None:
-        self._pushes, self._heard = trio.open_memory_channel[tuple[str, CaptureNews]](PUSHES_MAX)
-        self.deps.metrics.captures_awaited.set_function(lambda: len(self.book))
+        self._lines = {provider: _Line() for provider in self.deps.connectors.names}
+        self.deps.metrics.captures_awaited.set_function(lambda: len(self))
+
+    def __len__(self) -> int:
+        """Of how many sessions more may come to be known."""
+        return sum(len(line.book) for line in self._lines.values())
 
     # --- for callers
 
@@ -151,8 +161,9 @@ class CaptureDesk:
 
     def begin(self) -> None:
         """Begin to hear and to look, until the nursery is cancelled."""
-        self.nursery.start_soon(self.take_in, name="pushed recordings")
-        self.nursery.start_soon(self.look, name="looks for recordings")
+        for provider, line in self._lines.items():
+            self.nursery.start_soon(self._take_in_all, provider, line, name=f"pushed recordings of {provider}")
+            self.nursery.start_soon(self._look_on, line, name=f"looks for recordings of {provider}")
         self.nursery.start_soon(self.load_ended, name="recordings of ended sessions")
 
     async def learn(self, session_id: SessionId, cause: CaptureCause) -> Session | None:
@@ -173,35 +184,36 @@ class CaptureDesk:
 
     def note(self, before: Session | None, session: Session) -> None:
         """A session is stored like this now, and was stored like that before."""
-        self.book.note(session, self.deps.clock.now())
+        self._note(session)
         count_changes(self.deps.metrics, before, session)
 
     # --- what is pushed
 
     def hear(self, provider: str, news: CaptureNews) -> str:
         """Have what was pushed taken in, where it is of a session of ours, as far as that is known. What came of it."""
+        line = self._lines[provider]
         whose = self._whose(provider, news)
         if whose is None and not _is_of_unknown_room(news):
             return "foreign"
         try:
-            self._pushes.send_nowait((provider, news))
+            line.pushes.send_nowait(news)
         except trio.WouldBlock:
             if self._overflows.is_due():
                 log.warning("pushes of recordings passed over, looks make up for them")
             if whose is not None:
-                self.book.look_soon(whose)
+                line.book.look_soon(whose)
             return "passed_over"
         return "taken"
 
-    async def take_in(self) -> None:
+    async def _take_in_all(self, provider: str, line: _Line) -> None:
         """Have sessions learn what is pushed. Until cancelled."""
-        async for provider, news in self._heard:
+        async for news in line.heard:
             try:
                 await self._take_in(provider, news)
             except TransportError as exc:
-                whose = self.book.whose(news.instance_id, news.provider_id)
+                whose = self._whose(provider, news)
                 if whose is not None:
-                    self.book.look_soon(whose)
+                    line.book.look_soon(whose)
                 log.warning("push of a recording not stored", extra={"session_id": whose, "error": str(exc)})
 
     async def _take_in(self, provider: str, news: CaptureNews) -> None:
@@ -216,39 +228,44 @@ class CaptureDesk:
             await self.learn(whose, CapturesHeard(at=now, source=Source.WEBHOOK, news=(news,)))
 
     def _whose(self, provider: str, news: CaptureNews) -> SessionId | None:
-        whose = self.book.whose(news.instance_id, news.provider_id)
+        whose = self._lines[provider].book.whose(news.instance_id, news.provider_id)
         if whose is None and news.room_name is not None:
             whose = self.room_owner(provider, news.room_name)
         return whose
 
     # --- what is looked at
 
-    async def look(self) -> None:
-        """Look into the provider's lists, one at a time. Until cancelled."""
+    async def _look_on(self, line: _Line) -> None:
+        """Look into a provider's lists, one at a time. Until cancelled."""
         while True:
-            session_id, expect = await self.book.next()
+            session_id, expect = await line.book.next()
             outcome = "ok"
             try:
-                await self._look(session_id, expect)
+                if await self._look(session_id, expect):
+                    line.book.forget(session_id)
             except SessionNotFound:
-                self.book.forget(session_id)
+                line.book.forget(session_id)
                 outcome = "gone"
             except TransportError as exc:
                 outcome = exc.code
                 log.debug("look for recordings failed", extra={"session_id": session_id, "error": str(exc)})
                 if expect:
-                    self.book.expect_again(session_id)
+                    line.book.expect_again(session_id)
             self.deps.metrics.capture_looks.labels(outcome=outcome).inc()
             await trio.sleep(LOOKS_APART_S)
 
-    async def _look(self, session_id: SessionId, expect: bool) -> None:
+    async def _look(self, session_id: SessionId, expect: bool) -> bool:
+        """Look at one session's; whether nothing more can come, since the end has been looked at as well."""
         session = await self.get(session_id)
         listed = await self._connector(session).captures(session.room, CaptureKind.RECORDING)
         heard = CapturesHeard(at=self.deps.clock.now(), source=Source.POLL, news=listed, listed=True, expect=expect)
         after = await self.learn(session_id, heard)
-        if after is None or (after.has_ended and not any(one.is_open for one in after.captures)):
-            # The end has been looked at as well: nothing more can come.
-            self.book.forget(session_id)
+        return after is None or (after.has_ended and not any(one.is_open for one in after.captures))
+
+    def _note(self, session: Session) -> None:
+        # Of a provider that this service was started without nothing can be known.
+        if (line := self._lines.get(session.provider)) is not None:
+            line.book.note(session, self.deps.clock.now())
 
     async def load_ended(self) -> None:
         """Take up what was still to come of sessions that ended before this start. Returns when all have been seen."""
@@ -261,9 +278,8 @@ class CaptureDesk:
                 log.warning("recordings of ended sessions not taken up yet", extra={"error": str(exc)})
                 await trio.sleep(STORAGE_RETRY_S)
                 continue
-            now = self.deps.clock.now()
             for session in page.sessions:
-                self.book.note(session, now)
+                self._note(session)
             if page.next_cursor is None:
                 return
             cursor = page.next_cursor
