@@ -12,7 +12,7 @@ from connectors_helpers import OpenDaily, Provider, room_plan
 from transport_trio.errors import RoomNotFound
 from transport_trio.sandbox import SandboxHandle
 
-TEST_S = 20
+TEST_S = 60.0
 
 
 async def test_the_room_ends_later(provider: Provider) -> None:

@@ -12,7 +12,7 @@ from transport_trio.errors import ProviderRejected, ProviderThrottled, ProviderU
 from transport_trio.models import CheckStatus
 
 HOUR = timedelta(hours=1)
-TEST_S = 20.0
+TEST_S = 60.0
 
 people = pytest.mark.takes("somebody in the room")
 clock = pytest.mark.takes("a clock that moves ahead")
