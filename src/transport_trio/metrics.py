@@ -51,6 +51,7 @@ class Metrics:
     webhook_delay: Histogram
     webhook_active: Gauge
     webhook_repairs: Counter
+    signing_active: Gauge
     people_actions: Counter
     extensions: Counter
     capture_actions: Counter
@@ -163,6 +164,11 @@ class Metrics:
             ),
             webhook_repairs=counter(
                 "transport_webhook_repairs", "How often our webhook had to be reactivated or made anew.", "provider"
+            ),
+            signing_active=gauge(
+                "transport_signing_active",
+                "Whether meeting tokens are signed here (1) or minted by the provider against our wish (0).",
+                "provider",
             ),
             people_actions=counter(
                 "transport_people_actions",

@@ -12,6 +12,7 @@ import trio
 from connectors_helpers import OpenDaily
 
 from transport_trio.connectors.daily.signing import signed
+from transport_trio.metrics import Metrics
 from transport_trio.models import CheckStatus, ParticipantConfig, Permissions, RoomConfig, TokenOptions, TokenPlan
 from transport_trio.sandbox import SandboxHandle
 
@@ -25,6 +26,10 @@ def a_plan(**options: object) -> TokenPlan:
         expires_at=end,
         options=attrs.evolve(TokenOptions(), **options),
     )
+
+
+def signing_active(metrics: Metrics) -> float | None:
+    return metrics.registry.get_sample_value("transport_signing_active", {"provider": "daily"})
 
 
 async def minted(sandbox: SandboxHandle) -> int:
@@ -61,18 +66,20 @@ async def test_a_token_of_ours_says_what_daily_s_would(
 
 
 async def test_daily_mints_until_it_has_read_one_of_ours(
-    open_sandbox_daily: OpenDaily, daily_sandbox: SandboxHandle, caplog: pytest.LogCaptureFixture
+    open_sandbox_daily: OpenDaily, daily_sandbox: SandboxHandle, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_sandbox_daily(sign_tokens=True) as daily:
         daily_sandbox.add_fault("error", operation="get_meeting_token", status=400)
         await daily.prove_signing()
         assert "meeting tokens are not signed here: Daily mints them" in caplog.messages
         assert daily.checks()[1].status is CheckStatus.DEGRADED
+        assert signing_active(metrics) == 0
         await daily.create_token(a_plan())
         assert await minted(daily_sandbox) == 1
         daily_sandbox.set_faults()
         await daily.prove_signing()
         assert daily.checks()[1].status is CheckStatus.OK
+        assert signing_active(metrics) == 1
         await daily.create_token(a_plan())
         assert await minted(daily_sandbox) == 1
 

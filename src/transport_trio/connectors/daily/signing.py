@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
+from prometheus_client import Gauge
 
 from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import DailyClient
@@ -69,12 +70,18 @@ class Signing:
                 # Told once for each fault: it is tried again with every look at Daily.
                 log.error("meeting tokens are not signed here: Daily mints them", extra=self._told(exc))  # noqa: TRY400
             self._fault = str(exc)
+            self._active.set(0)
             return
         self._domain_id, self._fault = domain_id, ""
+        self._active.set(1)
         log.info("meeting tokens are signed here", extra={"provider": self._client.provider})
 
     def _told(self, exc: ConnectorError) -> dict[str, str]:
         return {"provider": self._client.provider, "error": str(exc)}
+
+    @property
+    def _active(self) -> Gauge:
+        return self._client.metrics.signing_active.labels(provider=self._client.provider)
 
     def health(self) -> Check:
         status = CheckStatus.DEGRADED if self._fault else CheckStatus.OK
