@@ -131,6 +131,15 @@ class TestReading:
         )
         assert push.news.occurred_at == push.news.participant.joined_at
 
+    @pytest.mark.parametrize(
+        ("given", "meant"), [(1708972299.5, 1708972299.5), (None, None), ("soon", None), (True, None)]
+    )
+    def test_when_somebody_will_be_put_out(self, door: DailyDoor, given: Any, meant: float | None) -> None:
+        payload: dict[str, Any] = {**JOINED["payload"], "will_eject_at": given}  # type: ignore[dict-item]
+        news = read(door, {**JOINED, "payload": payload}).news
+        assert news is not None
+        assert news.participant.will_eject_at == (None if meant is None else datetime.fromtimestamp(meant, UTC))
+
     def test_a_leave_says_when(self, door: DailyDoor) -> None:
         payload = {**JOINED["payload"], "joined_at": 1708972200.0, "duration": 60.5}  # type: ignore[dict-item]
         push = read(door, {**JOINED, "type": "participant.left", "payload": payload})

@@ -253,6 +253,9 @@ async def test_one_at_a_time(autojump_clock: MockClock, world: World) -> None:
         session = await a_short_session(service)
         nursery.start_soon(to, service, session, 500)
         await trio.sleep(1)
+        stored = await world.journal.get(session.id)
+        assert stored is not None
+        assert stored.extending_to == at(500)  # written down before the provider is asked: a crash would need it
         with pytest.raises(Busy):
             await to(service, session, 600)
 
