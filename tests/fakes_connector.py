@@ -40,13 +40,14 @@ from transport_trio.models import (
     TokenPlan,
     Visit,
 )
-from transport_trio.ports import Seen, TransportConnector
+from transport_trio.ports import RoomPage, Seen, TransportConnector
 
 OPERATIONS = (
     *("create_room", "extend_room", "find_room", "delete_room", "create_token", "presence", "check"),
     *("eject", "update_permissions", "send_message", "visits"),
     *("start_capture", "update_capture", "stop_capture"),
     *("captures", "find_capture", "capture_link", "delete_capture"),
+    *("list_rooms", "delete_rooms", "count_people"),
 )
 T = TypeVar("T")
 
@@ -100,6 +101,7 @@ class FakeConnector:
         self.fresh_looks = 0
         self.accounts: dict[str, tuple[Visit, ...] | None] = {}  # of who was there, by room name
         self.visits_asked: list[tuple[datetime, datetime]] = []
+        self.page_rooms = 3
         self.calls: list[tuple[str, str]] = []
         self.tokens: list[TokenPlan] = []
         self.messages: list[tuple[str, str, dict[str, Any]]] = []
@@ -113,9 +115,11 @@ class FakeConnector:
         """The rooms that are there, expired ones left out."""
         return {name: room for name, room in self._rooms.items() if not self._expired(room.room)}
 
-    def add_foreign_room(self, name: str, expires_at: datetime | None = None) -> Room:
+    def add_foreign_room(
+        self, name: str, expires_at: datetime | None = None, created_at: datetime | None = None
+    ) -> Room:
         """A room that somebody else has made."""
-        return self._add(name, expires_at, None)
+        return self._add(name, expires_at, None, created_at)
 
     def drop_room(self, name: str) -> None:
         """Somebody else deletes the room."""
@@ -216,6 +220,30 @@ class FakeConnector:
             return await self._call("delete_room", name, lambda: self._rooms.pop(name, None) is not None)
         except RoomNotFound:
             return False
+
+    async def list_rooms(self, after: str | None) -> RoomPage:
+        def page() -> RoomPage:
+            rooms = sorted((one.room for one in self.rooms.values()), key=_newest_first)
+            places = {room.provider_id: place for place, room in enumerate(rooms)}
+            if after is not None and after not in places:
+                raise ProviderRejected(self._name, 400, f"starting_after was '{after}'")
+            start = 0 if after is None else places[after] + 1
+            found = tuple(rooms[start : start + self.page_rooms])
+            return RoomPage(rooms=found, entries=len(found), after=found[-1].provider_id if found else None)
+
+        return await self._call("list_rooms", after or "", page)
+
+    async def delete_rooms(self, names: Sequence[str]) -> None:
+        def delete() -> None:
+            if missing := [name for name in names if name not in self.rooms]:
+                raise ProviderRejected(self._name, 404, f"room {missing[0]} not found")
+            for name in names:
+                del self._rooms[name]
+
+        await self._call("delete_rooms", ",".join(names), delete)
+
+    async def count_people(self, room_name: str) -> int:
+        return await self._call("count_people", room_name, lambda: len(self._look(room_name).participants))
 
     async def create_token(self, plan: TokenPlan) -> str:
         def mint() -> str:
@@ -355,13 +383,15 @@ class FakeConnector:
             raise RoomExists(plan.name)
         return self._add(plan.name, plan.expires_at, plan)
 
-    def _add(self, name: str, expires_at: datetime | None, plan: RoomPlan | None) -> Room:
+    def _add(
+        self, name: str, expires_at: datetime | None, plan: RoomPlan | None, created_at: datetime | None = None
+    ) -> Room:
         room = Room(
             name=name,
             url=f"https://fake.example/{name}",
             provider_id=f"r{next(self._numbers)}",
             expires_at=expires_at,
-            created_at=self._now().replace(microsecond=0),
+            created_at=created_at or self._now().replace(microsecond=0),
             metadata={"name": name},
         )
         self._rooms[name] = FakeRoom(room, plan)
@@ -369,6 +399,12 @@ class FakeConnector:
 
     def _expired(self, room: Room) -> bool:
         return room.expires_at is not None and room.expires_at <= self._now()
+
+
+def _newest_first(room: Room) -> tuple[float, str]:
+    assert room.created_at is not None
+    assert room.provider_id is not None
+    return -room.created_at.timestamp(), room.provider_id
 
 
 @attrs.frozen

@@ -64,6 +64,10 @@ class Metrics:
     creations_interrupted: Counter
     rooms_owed: Gauge
     room_deletions: Counter
+    orphan_rooms: Gauge
+    orphan_rooms_deleted: Counter
+    orphan_sweep_time: Gauge
+    orphan_sweep_failures: Counter
     connections_max: Gauge
     certificate_end: Gauge
     listeners: Gauge
@@ -209,6 +213,16 @@ class Metrics:
             ),
             rooms_owed=gauge("transport_rooms_owed", "Rooms whose deletion is still owed to a provider."),
             room_deletions=counter("transport_room_deletions", "Attempts to delete a room.", "provider", "outcome"),
+            orphan_rooms=gauge(
+                "transport_orphan_rooms", "Rooms of ours without a session, at the latest sweep.", "provider", "kind"
+            ),
+            orphan_rooms_deleted=counter("transport_orphan_rooms_deleted", "Such rooms deleted by sweeps.", "provider"),
+            orphan_sweep_time=gauge(
+                "transport_orphan_sweep_timestamp_seconds",
+                "When the latest complete sweep ended, in seconds since 1970.",
+                "provider",
+            ),
+            orphan_sweep_failures=counter("transport_orphan_sweep_failures", "Sweeps that broke off.", "provider"),
             listeners=gauge("transport_listeners", "WebSocket listeners connected now."),
             listeners_max=gauge("transport_listeners_max", "How many listeners there may be."),
             listeners_joined=counter("transport_listeners_joined", "Listeners let in."),

@@ -22,7 +22,7 @@ from transport_trio.concurrency import SystemClock, short_pauses
 from transport_trio.connectors import ConnectorRegistry
 from transport_trio.domains import open_domains
 from transport_trio.hub import Hub, open_hub
-from transport_trio.journal import SqliteJournal, open_journal
+from transport_trio.journal import SqliteJournal, open_instance, open_journal
 from transport_trio.metrics import Metrics
 from transport_trio.models import Check, CheckStatus
 from transport_trio.sessions import open_sessions
@@ -101,6 +101,7 @@ async def _serve_until(
                 readers=frozenset({READER} if settings.nats_url else ()),
             )
         )
+        instance = await stack.enter_async_context(open_instance(settings.data_dir, clock))
         hub = await stack.enter_async_context(open_hub(journal, metrics, settings))
         journal.on_commit(hub.tell)
         bus = await stack.enter_async_context(_open_bus(settings, journal, hub, metrics))
@@ -108,7 +109,14 @@ async def _serve_until(
         for daily in domains.connectors:
             connectors.register(daily)
         await stack.enter_async_context(domains.watch(clock))
-        deps = Deps(journal=journal, connectors=connectors, clock=clock, metrics=metrics, settings=settings)
+        deps = Deps(
+            journal=journal,
+            connectors=connectors,
+            clock=clock,
+            metrics=metrics,
+            settings=settings,
+            ownership=instance,
+        )
         service = await stack.enter_async_context(open_sessions(deps))
         web = WebDeps(
             settings=settings,

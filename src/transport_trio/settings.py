@@ -85,6 +85,16 @@ class Settings:
     provider_timeout_s: float = _setting(10.0, "Longest wait for one answer of the provider.", forms.number(0.1, 300))
     room_prefix: str = _setting("tt", "Start of the names that we choose for rooms.", forms.room_prefix)
 
+    orphan_sweep: str = _setting(
+        "report",
+        "What is done about rooms of ours that have no session: report, delete (those that are empty) or off.",
+        forms.choice("report", "delete", "off"),
+    )
+    orphan_sweep_s: float = _setting(3600.0, "Time between two sweeps for such rooms.", forms.number(1, 2592000))
+    orphan_grace_s: float = _setting(
+        900.0, "How old such a room must be before it may be deleted.", forms.number(1, 2592000)
+    )
+
     nats_url: str | None = _setting(
         None, "NATS server(s), or `embedded` for the bundled one; unset: no bus.", forms.nats_url, secret=True
     )

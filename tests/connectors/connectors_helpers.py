@@ -107,6 +107,7 @@ SANDBOX_OPERATIONS = {
     "create_token": "create_meeting_token",
     "presence": "room_presence",
     "send_message": "send_app_message",
+    "delete_rooms": "batch_delete_rooms",
     "check": "get_domain",
 }
 

@@ -19,6 +19,7 @@ from transport_trio.connectors.daily.operations import (
     CREATE_TOKEN,
     CREATE_WEBHOOK,
     DELETE_ROOM,
+    DELETE_ROOMS,
     EJECT,
     FIND_ROOM,
     OPERATIONS,
@@ -130,7 +131,7 @@ REPEATABLE = [op for op in OPERATIONS if op.repeatable]
 
 def test_what_would_do_harm_a_second_time_is_not_repeated() -> None:
     assert set(OPERATIONS) - set(REPEATABLE) == {
-        *(CREATE_ROOM, DELETE_ROOM, CREATE_WEBHOOK),
+        *(CREATE_ROOM, DELETE_ROOM, DELETE_ROOMS, CREATE_WEBHOOK),
         *(EJECT, SEND_MESSAGE),
         *(START_RECORDING, STOP_RECORDING),
     }

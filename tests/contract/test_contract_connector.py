@@ -192,3 +192,57 @@ async def test_a_dry_run_tells_both_requests_and_makes_nothing(provider: Provide
 
 async def test_the_end_of_a_room_is_not_the_callers_to_set(provider: Provider) -> None:
     assert "exp" in provider.connector.managed_options
+
+
+async def test_all_rooms_are_listed_page_by_page_newest_first(provider: Provider) -> None:
+    connector, end = provider.connector, provider.now() + HOUR
+    with trio.fail_after(TEST_S):
+        made = [await connector.create_room(room_plan(f"room-{number}", end)) for number in range(7)]
+        listed, after = [], None
+        while (page := await connector.list_rooms(after)).after is not None:
+            assert page.entries == len(page.rooms) > 0
+            listed += page.rooms
+            after = page.after
+        assert page.rooms == ()
+        with pytest.raises(ProviderRejected):
+            await connector.list_rooms("4c0b3f43-3a0e-4f1c-9d1f-000000000000")
+    assert sorted(listed, key=lambda room: room.name) == made
+
+
+async def test_an_expired_room_is_not_listed(provider: Provider) -> None:
+    with trio.fail_after(TEST_S):
+        await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
+        await provider.advance(3601)
+        assert (await provider.connector.list_rooms(None)).rooms == ()
+
+
+async def test_rooms_are_deleted_together_all_or_none(provider: Provider) -> None:
+    connector, end = provider.connector, provider.now() + HOUR
+    with trio.fail_after(TEST_S):
+        for name in ("a", "b", "c"):
+            await connector.create_room(room_plan(name, end))
+        with pytest.raises(ProviderRejected):
+            await connector.delete_rooms(["a", "gone", "b"])
+        assert await connector.find_room("a") is not None
+        await connector.delete_rooms(["a", "b"])
+        assert [room.name for room in (await connector.list_rooms(None)).rooms] == ["c"]
+
+
+async def test_deleting_together_is_never_repeated(provider: Provider) -> None:
+    with trio.fail_after(TEST_S):
+        await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
+        await provider.lose_answer("delete_rooms")
+        with pytest.raises(ProviderUnreachable) as caught:
+            await provider.connector.delete_rooms(["lobby"])
+        assert caught.value.in_doubt
+        assert await provider.connector.find_room("lobby") is None
+
+
+async def test_people_are_counted_and_a_room_that_is_not_there_is_told(provider: Provider) -> None:
+    with trio.fail_after(TEST_S):
+        await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
+        assert await provider.connector.count_people("lobby") == 0
+        await provider.join("lobby", name="Ada")
+        assert await provider.connector.count_people("lobby") == 1
+        with pytest.raises(RoomNotFound):
+            await provider.connector.count_people("nowhere")

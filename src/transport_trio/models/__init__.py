@@ -14,6 +14,7 @@ from transport_trio.models.captures import (
     new_capture_id,
 )
 from transport_trio.models.checks import Check, CheckStatus
+from transport_trio.models.orphans import Claim, Orphan, OrphanKind, Run, Sweep
 from transport_trio.models.owed import CLOCK_SLACK_S, RoomDebt, RoomIntent
 from transport_trio.models.people import (
     EVERYBODY,
@@ -54,12 +55,15 @@ __all__ = [
     "CaptureStatus",
     "Check",
     "CheckStatus",
+    "Claim",
     "Emptiness",
     "EndReason",
     "FurtherGrant",
     "IdempotencyRecord",
     "Leave",
     "News",
+    "Orphan",
+    "OrphanKind",
     "Participant",
     "ParticipantConfig",
     "PastEnd",
@@ -77,12 +81,14 @@ __all__ = [
     "RoomDebt",
     "RoomIntent",
     "RoomPlan",
+    "Run",
     "Session",
     "SessionId",
     "SessionRequest",
     "SessionStatus",
     "Stay",
     "Summary",
+    "Sweep",
     "TokenGrant",
     "TokenOptions",
     "TokenPlan",

@@ -15,7 +15,8 @@ from transport_trio.ports.journal import (
     SessionQuery,
     Snapshot,
 )
-from transport_trio.ports.provider import Connectors, Seen, TransportConnector, WebhookDoor
+from transport_trio.ports.ownership import Ownership
+from transport_trio.ports.provider import Connectors, RoomPage, Seen, TransportConnector, WebhookDoor
 
 __all__ = [
     "Bus",
@@ -26,6 +27,8 @@ __all__ = [
     "EventQuery",
     "Journal",
     "OnCommit",
+    "Ownership",
+    "RoomPage",
     "Seen",
     "SessionPage",
     "SessionQuery",

@@ -36,6 +36,15 @@ class Seen:
     answered_at: float
 
 
+@attrs.frozen(kw_only=True)
+class RoomPage:
+    """Some of a provider's rooms. `entries` counts those, too, that made no sense; `after` None: there are no more."""
+
+    rooms: tuple[Room, ...]
+    entries: int
+    after: str | None
+
+
 class TransportConnector(Protocol):
     """A provider of rooms. Every call is bounded in time by the connector itself, retries and waits included.
 
@@ -86,6 +95,23 @@ class TransportConnector(Protocol):
         """Delete the room; False when the provider says that there is none.
 
         Never repeated by itself: after a lost answer the name may be another room's, so look with `find_room` first.
+        """
+
+    async def list_rooms(self, after: str | None) -> RoomPage:
+        """A page of all rooms that the provider has, whoever made them, newest first; the rest follows `after`.
+
+        Raises:
+            ProviderRejected: besides its other reasons, what `after` stands for is gone.
+        """
+
+    async def delete_rooms(self, names: Sequence[str]) -> None:
+        """Delete all of these rooms, or none where one of them is gone. Never repeated by itself, as `delete_room`."""
+
+    async def count_people(self, room_name: str) -> int:
+        """How many are in the room by the provider's own count, ghosts included; asked for now, and nobody watches it.
+
+        Raises:
+            RoomNotFound: there is no such room.
         """
 
     async def create_token(self, plan: TokenPlan) -> str:

@@ -56,6 +56,10 @@ class Reaper:
         """The ends of the rooms that are owed under this name. A new one needs another end to be told from them."""
         return self._ledger.ends(provider, room_name)
 
+    def owes(self, provider: str, room_name: str) -> bool:
+        """Whether a room of this name is owed: what becomes of it is decided here."""
+        return bool(self._ledger.named(provider, room_name))
+
     async def load(self) -> None:
         """Take on what the journal says is owed. Nothing is created before: every intent is one of a former life."""
         for debt in await self._deps.journal.debts():

@@ -14,7 +14,6 @@ import trio
 
 from transport_trio.errors import (
     Busy,
-    RoomExists,
     SessionHasEnded,
     SessionNotFound,
     Stopping,
@@ -39,8 +38,10 @@ from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.extending import Extensions
 from transport_trio.sessions.grants import grants_of, plan_of
 from transport_trio.sessions.idempotency import IdempotencyKey, RunningKeys
+from transport_trio.sessions.in_use import InUse
 from transport_trio.sessions.lifecycle import Cause, EndWanted
 from transport_trio.sessions.live import LiveSession
+from transport_trio.sessions.orphans import OrphanSweeps
 from transport_trio.sessions.people import Action, E
 from transport_trio.sessions.providers import watch_providers
 from transport_trio.sessions.reaper import Reaper
@@ -70,15 +71,16 @@ class SessionService:
         self._nursery = nursery
         self._live: dict[str, LiveSession] = {}
         self._creating: dict[SessionId, str] = {}  # at which provider
-        self._names: dict[tuple[str, str], SessionId] = {}  # room names, and whose they are
         self._keys = RunningKeys()
         self._accepting = True
         self._idle = trio.Event()
         self.reaper = Reaper(deps)
         self.reconcilers = Reconcilers(deps)
+        self._in_use = InUse(deps.journal, self.reaper, lambda id_: id_ in self._live or id_ in self._creating)
+        self.orphans = OrphanSweeps(deps, self._in_use)
         self.tokens = Tokens(deps, self._keys, self.get, self._ask)
         self.extensions = Extensions(deps, self._extend, self.get, self.tokens)
-        self.captures = CaptureDesk(deps, nursery, self.get, self._ask, lambda *room: self._names.get(room))
+        self.captures = CaptureDesk(deps, nursery, self.get, self._ask, self._in_use.session_in)
         deps.metrics.creations.set_function(lambda: len(self._creating))
         deps.metrics.active_sessions.set_function(lambda: len(self._live))
         deps.metrics.rooms_owed.set_function(lambda: len(self.reaper))
@@ -98,7 +100,7 @@ class SessionService:
             await self._keys.wait_for_first(idempotency)
         self._admit(request.provider)
         reply: Reply[Created] = Reply()
-        session_id = new_session_id()
+        session_id = self._deps.ownership.new_id(self._deps.settings.room_prefix)
         self._creating[session_id] = request.provider
         if idempotency is not None:
             self._keys.begin(idempotency)
@@ -148,7 +150,7 @@ class SessionService:
 
     def hear(self, provider: str, room_name: str, news: News | None) -> bool:
         """Have the room's session learn what was pushed, and look into the room. False: no session of ours is in it."""
-        live = self._live.get(self._names.get((provider, room_name), SessionId("")))
+        live = self._live.get(self._in_use.session_in(provider, room_name) or SessionId(""))
         if live is None:
             return False
         live.hear(news)
@@ -181,7 +183,7 @@ class SessionService:
             live = self._live_session(session, resumed=True)
             self.captures.note(session, session)
             self._live[session.id] = live
-            self._reserve(session.provider, session.room.name, session.id)
+            self._in_use.reserve(session.provider, session.room.name, session.id)
             self._nursery.start_soon(self._run_live, live, name=f"session {session.id}")
         watch_providers(
             self._deps, lambda: [live.session for live in self._live.values()], self.reaper.owed_by_provider
@@ -219,21 +221,11 @@ class SessionService:
         if len(self._live) + len(self._creating) >= settings.sessions_max:
             raise Busy(f"{settings.sessions_max} sessions are live (SESSIONS_MAX)", RETRY_AFTER_S)
 
-    def _reserve(self, provider: str, room_name: str, session_id: SessionId) -> None:
-        """Keep two sessions off one room name: with equal ends their rooms could not be told apart."""
-        if (provider, room_name) in self._names:
-            raise RoomExists(room_name)
-        self._names[provider, room_name] = session_id
-
-    def _release(self, provider: str, room_name: str, session_id: SessionId) -> None:
-        if self._names.get((provider, room_name)) == session_id:
-            del self._names[provider, room_name]
-
     def _on_ended(self, debt: RoomDebt) -> None:
         """The name belongs to whoever wants it next, once the reaper has made way."""
         self.reaper.owe(debt)
         self.reconcilers.add(debt.provider, debt.session_id, debt.owed_at)
-        self._release(debt.provider, debt.room_name, debt.session_id)
+        self._in_use.release(debt.provider, debt.room_name, debt.session_id)
 
     async def _own(
         self, session_id: SessionId, request: SessionRequest, idempotency: IdempotencyKey | None, reply: Reply[Created]
@@ -270,11 +262,11 @@ class SessionService:
             return idempotency.record(session_id, at) if idempotency is not None else None
 
         name = room_name_for(request, session_id, self._deps.settings.room_prefix)
-        self._reserve(request.provider, name, session_id)
+        self._in_use.reserve(request.provider, name, session_id)
         try:
             session, token = await create(self._deps, self.reaper, request, session_id, remember)
         except BaseException:
-            self._release(request.provider, name, session_id)
+            self._in_use.release(request.provider, name, session_id)
             raise
         return Created(session=session, meeting_token=token)
 
@@ -306,7 +298,7 @@ class SessionService:
             await live.run()
         finally:
             del self._live[live.session.id]
-            self._release(live.session.provider, live.session.room.name, live.session.id)
+            self._in_use.release(live.session.provider, live.session.room.name, live.session.id)
 
     def _as_known(self, session: Session) -> Session:
         """The later of what the journal has and what its owner knows, who hears of a commit a moment after."""
@@ -328,6 +320,7 @@ async def open_sessions(deps: Deps) -> AsyncIterator[SessionService]:
         nursery.start_soon(partial(service.reaper.run), name="reaper")
         service.captures.begin()
         nursery.start_soon(service.reconcilers.run, name="summaries")
+        nursery.start_soon(service.orphans.run, name="orphan sweeps")
         try:
             yield service
         finally:

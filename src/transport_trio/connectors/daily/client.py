@@ -157,7 +157,7 @@ class DailyClient:
             self.health.well()
 
     def _limit(self, op: Operation) -> Limit:
-        tiers = {"slow": self.limits.slow, "start": self.limits.start}
+        tiers = {"slow": self.limits.slow, "start": self.limits.start, "batch": self.limits.batch}
         return tiers.get(op.tier, self.limits.default)
 
     def _count_wait(self, op: Operation, since: float) -> None:

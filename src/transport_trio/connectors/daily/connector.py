@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from transport_trio.connectors.daily import capturing, incall, meetings
+from transport_trio.connectors.daily import capturing, incall, meetings, sweeping
 from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import SLOTS, DailyClient
 from transport_trio.connectors.daily.door import DailyDoor
@@ -60,7 +60,7 @@ from transport_trio.models import (
     TokenPlan,
     Visit,
 )
-from transport_trio.ports import Seen
+from transport_trio.ports import RoomPage, Seen
 from transport_trio.setting_connectors import DAILY, variable
 
 
@@ -134,6 +134,15 @@ class DailyConnector:
         except RoomNotFound:
             return False
         return True
+
+    async def list_rooms(self, after: str | None) -> RoomPage:
+        return await sweeping.list_rooms(self._client, self._domain, after)
+
+    async def delete_rooms(self, names: Sequence[str]) -> None:
+        await sweeping.delete_rooms(self._client, names)
+
+    async def count_people(self, room_name: str) -> int:
+        return await sweeping.count_people(self._client, room_name)
 
     async def create_token(self, plan: TokenPlan) -> str:
         if self.signing is not None and (token := self.signing.mint(plan)) is not None:

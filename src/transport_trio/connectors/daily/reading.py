@@ -89,6 +89,25 @@ def parse_deleted(body: Any) -> None:
         raise BrokenAnswer("it does not say that the room is deleted")
 
 
+def parse_entries(body: Any) -> list[Any]:
+    """What a page of a list holds.
+
+    Raises:
+        BrokenAnswer: there is no list.
+    """
+    entries = object_of(body).get("data")
+    if not isinstance(entries, list):
+        raise BrokenAnswer("it holds no list")
+    return entries
+
+
+def parse_deleted_count(body: Any, wanted: int) -> None:
+    """Accept that so many rooms were deleted at once."""
+    count = object_of(body).get("deleted_count")
+    if isinstance(count, bool) or count != wanted:
+        raise BrokenAnswer(f"it does not say that {wanted} rooms are deleted")
+
+
 def parse_ejected(body: Any) -> tuple[str, ...]:
     """The ids of those who were put out.
 
