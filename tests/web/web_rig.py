@@ -36,6 +36,7 @@ from transport_trio.models import (
     SessionId,
     SessionRequest,
     SessionStatus,
+    Sweep,
     TokenGrant,
     new_session_id,
 )
@@ -91,6 +92,20 @@ class FakeDesk:
         return Capture(id=capture_id, kind=CaptureKind.RECORDING, status=CaptureStatus.DELETED, asked_at=NOW)
 
 
+class FakeOrphans:
+    """Sweeps that a test makes up."""
+
+    def __init__(self) -> None:
+        self.latest: tuple[Sweep, ...] = ()
+        self.is_running = False
+        self.completed = 0
+        self.asked: list[bool] = []
+
+    def ask(self, *, delete: bool) -> int:
+        self.asked.append(delete)
+        return self.completed + 1
+
+
 class FakeService:
     """Use-cases without a provider: sessions in a dict, failures on demand, everything asked is kept."""
 
@@ -111,6 +126,7 @@ class FakeService:
         self.tokens: Tokens | None = None
         self.captures = FakeDesk()
         self.captured: list[CaptureAction] = []
+        self.orphans = FakeOrphans()
 
     def hear(self, provider: str, room_name: str, news: News | None) -> bool:
         self.heard.append((provider, room_name, news))

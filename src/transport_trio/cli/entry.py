@@ -25,6 +25,7 @@ COMMANDS = {
     "sessions": "Create, list, show, extend and end sessions of a running service.",
     "participants": "See who is in a session's room, put people out, change what they may do, send them messages.",
     "recordings": "Record a session's call; see, fetch and delete what there is of it.",
+    "orphans": "See which rooms of the service have no session, and have them deleted.",
     "tokens": "Create, list and renew the meeting tokens of a session.",
 }
 

@@ -38,10 +38,11 @@ class OrphanSweeps:
     def latest(self) -> Sequence[Sweep]:
         return tuple(self._latest.values())
 
-    def ask(self, *, delete: bool) -> None:
-        """Have a sweep begin as soon as none is under way."""
+    def ask(self, *, delete: bool) -> int:
+        """Have a sweep begin as soon as none is under way; how many will be `completed` when it is over."""
         self._delete_asked = self._delete_asked or delete
         self._asked.set()
+        return self.completed + 1 + self.is_running
 
     async def run(self) -> None:
         """Sweep until cancelled."""
