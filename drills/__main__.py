@@ -46,6 +46,7 @@ NAMES = (
     "hang_up",
     "embedded_kill",
     "journal_rollback",
+    "orphans",
 )
 # It measures how soon its listeners hear, so nothing runs beside it but the longest.
 QUIET = "bad_listeners"

@@ -73,36 +73,53 @@ async def test_another_folder_knows_none_of_them(tmp_path: Path, clock: Clock) -
 
 async def test_a_name_is_written_down_while_the_process_lives(tmp_path: Path, clock: Clock) -> None:
     """`kill -9` leaves what was written a moment after the name."""
+    file = tmp_path / INSTANCE_NAME
     with trio.fail_after(TEST_S):
         async with open_instance(tmp_path, clock) as instance:
             ours = room(instance.new_id("tt"), clock.now())
-            while not (tmp_path / INSTANCE_NAME).exists():  # noqa: ASYNC110
+            while not file.exists():  # noqa: ASYNC110
                 await trio.sleep(0.01)
-            shutil.copytree(tmp_path, tmp_path / "after the kill")
-        assert await claim(tmp_path / "after the kill", clock, ours) == [Claim.OURS]
+            left = file.read_bytes()
+        file.write_bytes(left)
+        assert await claim(tmp_path, clock, ours) == [Claim.OURS]
 
 
-async def test_a_copy_does_not_prove_what_was_named_after_it(tmp_path: Path, clock: Clock) -> None:
-    first, copy = tmp_path / "first", tmp_path / "copy"
-    first.mkdir()
+async def test_a_copy_of_the_folder_proves_nothing_of_what_was_before_it(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether a copy's journal is there or not: the original may be at work."""
     with trio.fail_after(TEST_S):
-        async with open_instance(first, clock) as instance:
+        before = await named(tmp_path / "a", clock)
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+        clock.time += timedelta(minutes=1)
+        after = await named(tmp_path / "b", clock)
+        assert await claim(tmp_path / "b", clock, before, after) == [Claim.UNPROVEN, Claim.OURS]
+        assert await claim(tmp_path / "a", clock, before, after) == [Claim.OURS, Claim.FOREIGN]
+    assert caplog.text.count("data folder was copied or moved") == 1
+
+
+async def test_a_clone_of_the_disk_does_not_prove_what_was_named_after_it(tmp_path: Path, clock: Clock) -> None:
+    """There the folder has the number that it had."""
+    file = tmp_path / INSTANCE_NAME
+    with trio.fail_after(TEST_S):
+        async with open_instance(tmp_path, clock) as instance:
             before = room(instance.new_id("tt"), clock.now())
             await instance.close()
-            shutil.copytree(first, copy)
+            cloned = file.read_bytes()
             clock.time += timedelta(seconds=30)
             soon = room(instance.new_id("tt"), clock.now())
             clock.time += timedelta(seconds=60)
             later = room(instance.new_id("tt"), clock.now())
             assert [instance.claim(one) for one in (before, soon, later)] == [Claim.OURS] * 3
-        async with open_instance(copy, clock) as twin:
+        assert await claim(tmp_path, clock, before, later) == [Claim.OURS] * 2
+        file.write_bytes(cloned)
+        async with open_instance(tmp_path, clock) as twin:
             assert [twin.claim(one) for one in (before, soon, later)] == [Claim.OURS, Claim.UNPROVEN, Claim.UNPROVEN]
             twin.doubt([before, soon])  # a crash can explain that much
             assert twin.claim(before) is Claim.OURS
             twin.doubt([before, soon, later])
             assert twin.claim(before) is Claim.UNPROVEN
-        assert await claim(copy, clock, before) == [Claim.UNPROVEN]  # it does not forget
-        assert await claim(first, clock, before, later) == [Claim.OURS] * 2
+        assert await claim(tmp_path, clock, before) == [Claim.UNPROVEN]  # it does not forget
 
 
 async def test_what_both_name_after_the_copy_is_foreign_to_the_other(tmp_path: Path, clock: Clock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from web_rig import NOW, Site, assert_problem, site_with
+from web_rig import NOW, Site, assert_problem, serving
 
 from transport_trio.models import Orphan, OrphanKind, Room, Sweep
 
@@ -89,7 +89,7 @@ async def test_a_body_that_is_wrong_asks_for_nothing(site: Site, body: str) -> N
 
 
 async def test_both_want_a_key_where_there_are_keys() -> None:
-    async with site_with(api_keys=("a-key-of-the-tests",)) as site:
+    async with serving(api_keys=("a-key-of-the-tests",)) as site:
         assert_problem(await site.client.get("/orphans"), 401, "unauthorized")
         assert_problem(await site.client.post("/orphans/sweep", json={"delete": True}), 401, "unauthorized")
         assert site.service.orphans.asked == []

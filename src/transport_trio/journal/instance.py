@@ -40,8 +40,9 @@ CLOSE_S = 2.0
 class Instance:
     """Implements `ports.Ownership` for one folder, whose lock the caller holds. Made by `open_instance`."""
 
-    def __init__(self, folder: Path, clock: Clock, former: tuple[Run, ...]) -> None:
+    def __init__(self, folder: Path, clock: Clock, former: tuple[Run, ...], place: int = 0) -> None:
         self._path = folder / INSTANCE_NAME
+        self._place = place
         self._clock = clock
         self._former = former
         self._run: Run | None = None  # begins with the first name: a start that names nothing leaves no trace
@@ -67,17 +68,17 @@ class Instance:
         if run is None:
             return Claim.FOREIGN
         # Names tell milliseconds.
-        is_vouched_for = at <= run.vouched_until and not run.lives_elsewhere
+        is_vouched_for = at <= run.vouched_until and not run.is_doubted
         return Claim.OURS if is_vouched_for and was_made_when_named(room, at) else Claim.UNPROVEN
 
     def doubt(self, rooms: Iterable[Room]) -> None:
         for room in rooms:
             at = named_at(room.name)
             run = None if at is None else self._run_of(room.name, at)
-            if at is None or run is None or run.lives_elsewhere or at <= run.vouched_until + TWIN_AFTER:
+            if at is None or run is None or run.is_doubted or at <= run.vouched_until + TWIN_AFTER:
                 continue
             log.error("data folder was copied: rooms are named with its key elsewhere", extra={"room_name": room.name})
-            doubted = attrs.evolve(run, lives_elsewhere=True)
+            doubted = attrs.evolve(run, is_doubted=True)
             self._former = tuple(doubted if one is run else one for one in self._former)
             if run is self._run:
                 self._run = None
@@ -108,7 +109,7 @@ class Instance:
     async def _write(self) -> None:
         async with self._writing:
             runs = self._runs
-            content = json.dumps({"runs": [_shown(run) for run in runs]}).encode()
+            content = json.dumps({"folder": self._place, "runs": [_shown(run) for run in runs]}).encode()
             try:
                 await trio.to_thread.run_sync(_replace, self._path, content)
                 self._is_written = runs == self._runs
@@ -126,9 +127,9 @@ class Instance:
 @asynccontextmanager
 async def open_instance(folder: Path, clock: Clock) -> AsyncIterator[Instance]:
     """What this folder, whose lock the caller holds, can prove. Leaving writes down what has been named."""
-    former = await trio.to_thread.run_sync(_read, folder / INSTANCE_NAME)
+    former, place = await trio.to_thread.run_sync(_open, folder)
     recent = [run for run in former if clock.now() - run.vouched_until < RUNS_KEPT]
-    instance = Instance(folder, clock, tuple(recent[-RUNS_MAX:]))
+    instance = Instance(folder, clock, tuple(recent[-RUNS_MAX:]), place)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(instance.keep, name="instance file")
         try:
@@ -144,31 +145,44 @@ def _shown(run: Run) -> dict[str, Any]:
         "key": run.key.hex(),
         "began_at": run.began_at.isoformat(),
         "vouched_until": run.vouched_until.isoformat(),
-        "lives_elsewhere": run.lives_elsewhere,
+        "is_doubted": run.is_doubted,
     }
 
 
-def _read(path: Path) -> tuple[Run, ...]:
-    """The runs in the file; none where there is no file, or one that makes no sense, which is put aside."""
+def _open(folder: Path) -> tuple[tuple[Run, ...], int]:
+    """The runs that the folder knows of, and its number in the file system, which a copy has not got."""
+    place, written = folder.stat().st_ino, _read(folder / INSTANCE_NAME)
+    if written is None:
+        return (), place
+    known, runs = written
+    if known != place and runs:
+        log.warning("data folder was copied or moved: rooms named in it before are not deleted")
+        runs = tuple(attrs.evolve(run, is_doubted=True) for run in runs)
+    return runs, place
+
+
+def _read(path: Path) -> tuple[Any, tuple[Run, ...]] | None:
+    """The folder and the runs in the file; None where there is none, or it makes no sense and is put aside."""
     try:
-        return tuple(
+        content = json.loads(path.read_bytes())
+        return content["folder"], tuple(
             Run(
                 key=bytes.fromhex(one["key"]),
                 began_at=_time(one["began_at"]),
                 vouched_until=_time(one["vouched_until"]),
-                lives_elsewhere=one["lives_elsewhere"] is not False,
+                is_doubted=one["is_doubted"] is not False,
             )
-            for one in json.loads(path.read_bytes())["runs"]
+            for one in content["runs"]
         )
     except FileNotFoundError:
-        return ()
+        return None
     except OSError as exc:
         log.warning("rooms of former runs are not known to be ours", extra={"file": str(path), "error": str(exc)})
     except (ValueError, TypeError, KeyError):
         aside = path.with_suffix(".unreadable")
         log.warning("rooms of former runs are not known to be ours", extra={"file": str(path), "kept_as": str(aside)})
         path.replace(aside)
-    return ()
+    return None
 
 
 def _time(text: str) -> datetime:

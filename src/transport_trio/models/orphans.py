@@ -35,14 +35,14 @@ class Claim(Enum):
 class Run:
     """The life of one process in this data folder. The rooms that it named carry a mark made with its key.
 
-    `vouched_until`: when it named the latest room that the folder knows of. `lives_elsewhere`: a room with its mark was
-    named after that, so the folder was copied while the run went on.
+    `vouched_until`: when it named the latest room that the folder knows of. `is_doubted`: the folder was copied,
+    and the run may have gone on elsewhere.
     """
 
     key: bytes = attrs.field(repr=False)
     began_at: datetime
     vouched_until: datetime
-    lives_elsewhere: bool = False
+    is_doubted: bool = False
 
     def named(self, room_name: str) -> bool:
         return hmac.compare_digest(mark(self.key, room_name[:-MARK_CHARS]), room_name[-MARK_CHARS:])
