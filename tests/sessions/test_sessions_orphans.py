@@ -16,11 +16,12 @@ from session_world import TrioTime, World
 from trio.testing import MockClock
 
 from fakes import MemoryJournal
-from fakes_connector import at, trio_time
+from fakes_connector import FakeConnector, OneConnector, at, trio_time
 from transport_trio.errors import ProviderRejected, ProviderUnreachable, RoomExists
 from transport_trio.journal.instance import Instance
 from transport_trio.models import Claim, OrphanKind, RoomConfig, Run, Sweep, new_session_id
 from transport_trio.models.orphans import marked_id
+from transport_trio.ports import RoomPage
 from transport_trio.sessions import SessionService
 from transport_trio.settings import Settings
 
@@ -189,14 +190,15 @@ async def test_rooms_of_sessions_and_of_debts_are_needed(autojump_clock: MockClo
     connector = domain.world.connector
     async with domain.world.service() as service:
         live = await service.create(a_request())
+        called = await service.create(a_request(room_config=RoomConfig(name="stage")))
         owed = await service.create(a_request())
         connector.fail("delete_room", ProviderUnreachable("daily", "down"), times=None)
         await service.end(owed.session.id)
         await trio.sleep(2 * HOUR_S)
-        names = {live.session.room.name, owed.session.room.name}
+        names = {one.session.room.name for one in (live, called, owed)}
         assert domain.left == names
         sweep = service.orphans.latest[0]
-        assert (sweep.known, sweep.orphans, sweep.deleted) == (2, (), 0)
+        assert (sweep.known, sweep.foreign, sweep.orphans, sweep.deleted) == (3, 0, (), 0)
 
 
 async def test_a_room_that_outlived_its_session_is_found(autojump_clock: MockClock, domain: Domain) -> None:
@@ -309,6 +311,25 @@ async def test_a_list_that_breaks_off_is_not_acted_on(autojump_clock: MockClock,
         await trio.sleep(50)
         assert name in domain.left
         assert connector.count("count_people") == 0
+
+
+class Stuck(FakeConnector):
+    """It answers with the first page whatever it is asked for."""
+
+    async def list_rooms(self, after: str | None) -> RoomPage:
+        return await super().list_rooms(None)
+
+
+async def test_a_list_that_does_not_go_on_is_not_taken_for_a_whole_one(
+    autojump_clock: MockClock, domain: Domain
+) -> None:
+    connector = Stuck()
+    domain.world.deps = attrs.evolve(domain.world.deps, connectors=OneConnector(connector))
+    name = f"tt-{marked_id(FORMER.key, 'tt', at(HOUR_S), 1)}"
+    connector.add_foreign_room(name, trio_time() + DAY, at(HOUR_S))
+    sweep = await domain.sweep()
+    assert sweep.failure is not None
+    assert set(connector.rooms) == {name}
 
 
 async def test_a_journal_that_cannot_be_read_keeps_every_room(autojump_clock: MockClock, domain: Domain) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from transport_trio.errors import ProviderRejected, RoomExists, RoomNotFound
+from transport_trio.errors import ProviderRejected, ProviderUnreachable, RoomExists, RoomNotFound
 from transport_trio.models import Claim, Orphan, OrphanKind, Room, SessionId, Sweep
 from transport_trio.models.orphans import session_id_in
 from transport_trio.ports import RoomPage, TransportConnector
@@ -37,6 +37,9 @@ STEPS_BACK = 5
 
 class Holder(Protocol):
     """Who knows which rooms are in use."""
+
+    def session_in(self, provider: str, room_name: str) -> SessionId | None:
+        """The session that is made or lives in the room of this name."""
 
     async def needs(self, provider: str, room_name: str, session_id: SessionId) -> bool:
         """Whether a session that has not ended, a creation under way or a debt is concerned with this room."""
@@ -79,7 +82,7 @@ class Sweeping:
         # The whole list before anything is done: its last room can show that the folder has a twin.
         await self._list()
         strange = [room for room in self._marked.values() if not await self._is_needed(room)]
-        self._known = len(self._marked) - len(strange)
+        self._known += len(self._marked) - len(strange)
         self._deps.ownership.doubt(strange)
         for room in strange:
             self._orphans[room.name] = Orphan(room=room, kind=await self._kind(room))
@@ -91,15 +94,22 @@ class Sweeping:
         trail: list[str] = []  # what the next page may begin after, the latest first
         for _ in range(PAGES_MAX):
             page = await self._page(after, trail)
-            if page.after is None or page.after == after:
+            if page.after is None:
                 return
+            if page.after == after:
+                break
             self._rooms += page.entries
             for room in page.rooms:
-                if len(self._marked) < ORPHANS_MAX and self._deps.ownership.claim(room) is not Claim.FOREIGN:
+                if self._deps.ownership.claim(room) is Claim.FOREIGN:
+                    # Those that callers named carry no mark.
+                    self._known += self._holder.session_in(self._connector.name, room.name) is not None
+                elif len(self._marked) < ORPHANS_MAX:
                     self._marked[room.name] = room
             after = page.after
             trail = [room.provider_id for room in reversed(page.rooms) if room.provider_id not in {None, after}]
             await trio.sleep(PAUSE_S)
+        provider = self._connector.name
+        raise ProviderUnreachable(provider, f"{provider}'s list of rooms does not come to an end")
 
     async def _page(self, after: str | None, trail: Sequence[str | None]) -> RoomPage:
         for back in (None, *trail[:STEPS_BACK]):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from transport_trio.connectors.daily.answers import Answer
 from transport_trio.connectors.daily.client import DailyClient
 from transport_trio.connectors.daily.operations import DELETE_ROOMS, LIST_ROOMS, PRESENCE
 from transport_trio.connectors.daily.reading import (
@@ -23,17 +23,8 @@ PAGE = "100"  # Daily's maximum
 
 
 async def list_rooms(client: DailyClient, domain: str, after: str | None) -> RoomPage:
-    def read(answer: Answer) -> RoomPage:
-        entries = parse_entries(answer.json)
-        rooms = (_room(entry, domain) for entry in entries)
-        # Only an empty page is the end: Daily has no other sign of it.
-        last = short(entries[-1].get("id")) if entries and isinstance(entries[-1], dict) else None
-        if entries and last is None:
-            raise BrokenAnswer("its last room has no id, so the next page cannot be asked for")
-        return RoomPage(rooms=tuple(room for room in rooms if room is not None), entries=len(entries), after=last)
-
     params = {"limit": PAGE} if after is None else {"limit": PAGE, "starting_after": after}
-    return await client.call(LIST_ROOMS, read, params=params)
+    return await client.call(LIST_ROOMS, lambda answer: page_of(answer.json, domain), params=params)
 
 
 async def delete_rooms(client: DailyClient, names: Sequence[str]) -> None:
@@ -42,11 +33,31 @@ async def delete_rooms(client: DailyClient, names: Sequence[str]) -> None:
 
 
 async def count_people(client: DailyClient, room_name: str) -> int:
-    def read(answer: Answer) -> int:
-        people = parse_people(answer.json, answer.at)
-        return max(people.listed, people.total)
+    return await client.call(PRESENCE, lambda answer: count_of(answer.json, answer.at), room=room_name)
 
-    return await client.call(PRESENCE, read, room=room_name)
+
+def page_of(body: Any, domain: str) -> RoomPage:
+    """A page of the list. Only an empty one is the end: Daily has no other sign of it.
+
+    Raises:
+        BrokenAnswer: there is no list, or nothing that the next page could be asked for with.
+    """
+    entries = parse_entries(body)
+    last = short(entries[-1].get("id")) if entries and isinstance(entries[-1], dict) else None
+    if entries and last is None:
+        raise BrokenAnswer("its last room has no id, so the next page cannot be asked for")
+    rooms = (_room(entry, domain) for entry in entries)
+    return RoomPage(rooms=tuple(room for room in rooms if room is not None), entries=len(entries), after=last)
+
+
+def count_of(body: Any, now: datetime) -> int:
+    """How many people there may be: by the answer's own count, or those that it lists, whether they make sense or not.
+
+    Raises:
+        BrokenAnswer: there is no list of people.
+    """
+    people = parse_people(body, now)
+    return max(people.listed, people.total)
 
 
 def _room(entry: Any, domain: str) -> Room | None:
