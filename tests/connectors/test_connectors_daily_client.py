@@ -257,16 +257,18 @@ async def test_an_absurd_pause_is_not_believed_for_ever(bench: NewBench, autojum
     assert len(at.exchange.asked_at) == 2
 
 
+@pytest.mark.parametrize("op", [PRESENCE, DELETE_ROOM, DELETE_ROOMS], ids=lambda op: op.name)
 async def test_our_own_limit_delays_counts_the_wait_and_then_refuses(
-    bench: NewBench, autojump_clock: MockClock, metrics: Metrics
+    bench: NewBench, autojump_clock: MockClock, metrics: Metrics, op: Operation
 ) -> None:
-    one = Limit(count=1, period_s=10.0)
-    at = bench(status(200), limits=DailyLimits(default=one, slow=one))
+    one, many = Limit(count=1, period_s=10.0), Limit(count=1000, period_s=10.0)
+    limits = {"default": many, "slow": many, "batch": many}
+    at = bench(status(200), limits=DailyLimits(**{**limits, op.tier: one}))
     results: list[str] = []
 
     async def caller() -> None:
         try:
-            await at.call(DELETE_ROOM)
+            await at.call(op)
             results.append(f"done at {trio.current_time():g}")
         except ProviderThrottled as exc:
             results.append(f"come back in {exc.retry_after_s:g}, told at {trio.current_time():g}")
@@ -276,7 +278,7 @@ async def test_our_own_limit_delays_counts_the_wait_and_then_refuses(
             nursery.start_soon(caller)
             await wait_all_tasks_blocked()
     assert results == ["done at 0", "come back in 20, told at 0", "done at 10"]
-    labels = {"provider": "daily", "tier": "slow"}
+    labels = {"provider": "daily", "tier": op.tier}
     assert metrics.registry.get_sample_value("transport_provider_throttle_seconds_total", labels) == 10
     assert at.client.health.check().status is CheckStatus.OK  # Daily is well, it is we who are busy
 

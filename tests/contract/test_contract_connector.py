@@ -17,6 +17,7 @@ TEST_S = 60.0
 people = pytest.mark.takes("somebody in the room")
 clock = pytest.mark.takes("a clock that moves ahead")
 faults = pytest.mark.takes("faults on order")
+alone = pytest.mark.takes("a domain of its own")
 many_requests = pytest.mark.takes("more requests than a real domain should be asked")
 
 
@@ -194,55 +195,66 @@ async def test_the_end_of_a_room_is_not_the_callers_to_set(provider: Provider) -
     assert "exp" in provider.connector.managed_options
 
 
+@alone
 async def test_all_rooms_are_listed_page_by_page_newest_first(provider: Provider) -> None:
     connector, end = provider.connector, provider.now() + HOUR
     with trio.fail_after(TEST_S):
-        made = [await connector.create_room(room_plan(f"room-{number}", end)) for number in range(7)]
+        made = [await connector.create_room(room_plan(provider.room(f"room-{number}"), end)) for number in range(7)]
         listed, after = [], None
         while (page := await connector.list_rooms(after)).after is not None:
             assert page.entries == len(page.rooms) > 0
             listed += page.rooms
             after = page.after
         assert page.rooms == ()
-        with pytest.raises(ProviderRejected):
-            await connector.list_rooms("4c0b3f43-3a0e-4f1c-9d1f-000000000000")
     assert sorted(listed, key=lambda room: room.name) == made
 
 
+@alone
+async def test_what_follows_a_room_that_is_gone_is_refused(provider: Provider) -> None:
+    with trio.fail_after(TEST_S), pytest.raises(ProviderRejected):
+        await provider.connector.list_rooms("4c0b3f43-3a0e-4f1c-9d1f-000000000000")
+
+
+@alone
 async def test_an_expired_room_is_not_listed(provider: Provider) -> None:
     with trio.fail_after(TEST_S):
-        await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
+        await provider.connector.create_room(room_plan(provider.room("lobby"), provider.now() + HOUR))
         await provider.advance(3601)
         assert (await provider.connector.list_rooms(None)).rooms == ()
 
 
 async def test_rooms_are_deleted_together_all_or_none(provider: Provider) -> None:
     connector, end = provider.connector, provider.now() + HOUR
+    first, second, third = (provider.room(name) for name in ("first", "second", "third"))
     with trio.fail_after(TEST_S):
-        for name in ("a", "b", "c"):
+        for name in (first, second, third):
             await connector.create_room(room_plan(name, end))
         with pytest.raises(ProviderRejected):
-            await connector.delete_rooms(["a", "gone", "b"])
-        assert await connector.find_room("a") is not None
-        await connector.delete_rooms(["a", "b"])
-        assert [room.name for room in (await connector.list_rooms(None)).rooms] == ["c"]
+            await connector.delete_rooms([first, provider.room("gone"), second])
+        assert await connector.find_room(first) is not None
+        await connector.delete_rooms([first, second])
+        found = [await connector.find_room(name) for name in (first, second, third)]
+        assert [room is not None for room in found] == [False, False, True]
 
 
+@faults
 async def test_deleting_together_is_never_repeated(provider: Provider) -> None:
     with trio.fail_after(TEST_S):
-        await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
+        await provider.connector.create_room(room_plan(provider.room("lobby"), provider.now() + HOUR))
         await provider.lose_answer("delete_rooms")
         with pytest.raises(ProviderUnreachable) as caught:
-            await provider.connector.delete_rooms(["lobby"])
+            await provider.connector.delete_rooms([provider.room("lobby")])
         assert caught.value.in_doubt
-        assert await provider.connector.find_room("lobby") is None
+        assert await provider.connector.find_room(provider.room("lobby")) is None
 
 
+@people
 async def test_people_are_counted_and_a_room_that_is_not_there_is_told(provider: Provider) -> None:
+    lobby = provider.room("lobby")
     with trio.fail_after(TEST_S):
-        await provider.connector.create_room(room_plan("lobby", provider.now() + HOUR))
-        assert await provider.connector.count_people("lobby") == 0
-        await provider.join("lobby", name="Ada")
-        assert await provider.connector.count_people("lobby") == 1
+        await provider.connector.create_room(room_plan(lobby, provider.now() + HOUR))
+        assert await provider.connector.count_people(lobby) == 0
+        await provider.join(lobby, name="Ada")
+        assert await provider.connector.count_people(lobby) == 1
         with pytest.raises(RoomNotFound):
-            await provider.connector.count_people("nowhere")
+            await provider.connector.count_people(provider.room("nowhere"))
