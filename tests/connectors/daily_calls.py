@@ -33,6 +33,9 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "find_room": (lambda daily: daily.find_room("lobby"), ROOM),
     "extend_room": (lambda daily: daily.extend_room("lobby", NOON), ROOM),
     "delete_room": (lambda daily: daily.delete_room("lobby"), {"deleted": True, "name": "lobby"}),
+    "list_rooms": (lambda daily: daily.list_rooms("r1"), EMPTY),
+    "delete_rooms": (lambda daily: daily.delete_rooms(["lobby", "bar"]), {"deleted_count": 2}),
+    "count_people": (lambda daily: daily.count_people("lobby"), EMPTY),
     "create_token": (lambda daily: daily.create_token(TOKEN), {"token": "eyJ"}),
     "presence": (lambda daily: daily.presence("lobby"), EMPTY),
     "eject": (

@@ -41,7 +41,7 @@ class Real:
 @asynccontextmanager
 async def running(at: TransportConnector | None = None) -> AsyncIterator[Real]:
     """The service, over the scripted provider or the one given."""
-    settings = Settings(port=0, drain_s=1.0)
+    settings = Settings(port=0, drain_s=1.0, orphan_sweep="off")  # else it asks the provider, too
     metrics = Metrics.create(CollectorRegistry())
     clock, journal = SystemClock(), MemoryJournal()
     connector = FakeConnector(now=lambda: datetime.now(UTC))
