@@ -312,7 +312,9 @@ class FakeConnector:
         await self._in_call("stop_capture", room_name, instance_id)
 
     async def captures(self, room: Room, kind: CaptureKind) -> tuple[CaptureNews, ...]:
-        return await self._call("captures", room.name, lambda: tuple(self.recorded[room.name]))
+        return await self._call(
+            "captures", room.name, lambda: tuple(one for one in self.recorded[room.name] if one.kind is kind)
+        )
 
     async def find_capture(self, kind: CaptureKind, provider_id: str) -> CaptureNews | None:
         return await self._call("find_capture", "", lambda: self._recording(provider_id))

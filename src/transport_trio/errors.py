@@ -82,6 +82,33 @@ class TooManyRecordings(TransportError):
         super().__init__(f"the session has {recordings_max} recordings; start another session for more")
 
 
+class TranscriptNotFound(TransportError):
+    code = "transcript_not_found"
+
+    def __init__(self, transcript_id: str) -> None:
+        super().__init__(f"the session has no transcript with the id {transcript_id[:80]!r}")
+        self.transcript_id = transcript_id
+
+
+class TranscriptNotInState(TransportError):
+    """What was asked is for a transcript in another state."""
+
+    code = "transcript_not_in_state"
+
+    def __init__(self, transcript_id: str, status: str, needed: str) -> None:
+        super().__init__(f"the transcript {transcript_id} is {status}; this is for one that is {needed}")
+        self.transcript_id, self.status = transcript_id, status
+
+
+class TooManyTranscripts(TransportError):
+    """The session has as many transcripts as are kept for one."""
+
+    code = "too_many_transcripts"
+
+    def __init__(self, transcripts_max: int) -> None:
+        super().__init__(f"the session has {transcripts_max} transcripts; start another session for more")
+
+
 class SessionHasEnded(TransportError):
     """What was asked needs a session that lives."""
 

@@ -29,6 +29,11 @@ class EventType(StrEnum):
     RECORDING_STOPPED = "recording_stopped"
     RECORDING_READY = "recording_ready"
     RECORDING_ERROR = "recording_error"
+    TRANSCRIPTION_STARTED = "transcription_started"
+    TRANSCRIPTION_UPDATED = "transcription_updated"
+    TRANSCRIPTION_STOPPED = "transcription_stopped"
+    TRANSCRIPT_READY = "transcript_ready"
+    TRANSCRIPT_ERROR = "transcript_error"
     SESSION_ENDED = "session_ended"
     SESSION_SUMMARY = "session_summary"
 
@@ -210,6 +215,35 @@ class RecordingError(CaptureEvent):
     """Nothing (more) comes of it; `reason` says why."""
 
     type = EventType.RECORDING_ERROR
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptionStarted(CaptureEvent):
+    type = EventType.TRANSCRIPTION_STARTED
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptionUpdated(CaptureEvent):
+    """It goes on for others."""
+
+    type = EventType.TRANSCRIPTION_UPDATED
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptionStopped(CaptureEvent):
+    type = EventType.TRANSCRIPTION_STOPPED
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptReady(CaptureEvent):
+    type = EventType.TRANSCRIPT_READY
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptError(CaptureEvent):
+    """Nothing (more) comes of it; `reason` says why."""
+
+    type = EventType.TRANSCRIPT_ERROR
 
 
 @attrs.frozen(kw_only=True)

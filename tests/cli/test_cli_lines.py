@@ -93,7 +93,12 @@ EXAMPLES = [
     (event("recording_updated", recording_id="c1"), "c1"),
     (event("recording_stopped", recording_id="c1"), "c1"),
     (event("recording_ready", recording_id="c1", duration_s=65.0), "c1, 1 min 5 s long"),
-    (event("recording_error", recording_id=None, reason="out\nof disk"), "no recording, out\\nof disk"),
+    (event("recording_error", recording_id=None, reason="out\nof disk"), "none, out\\nof disk"),
+    (event("transcription_started", transcript_id="t1"), "t1"),
+    (event("transcription_updated", transcript_id="t1"), "t1"),
+    (event("transcription_stopped", transcript_id="t1"), "t1"),
+    (event("transcript_ready", transcript_id="t1", duration_s=5.0), "t1, 5 s long"),
+    (event("transcript_error", transcript_id="t1", reason="no model"), "t1, no model"),
     (event("session_ended", reason="requested"), "requested"),
     (
         event("session_summary", people=[{"name": "Ada", "duration_s": 75.2}], people_total=3),

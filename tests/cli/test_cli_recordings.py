@@ -38,15 +38,15 @@ def test_start_asks_for_what_it_was_told(scripted: Any, options: tuple[str, ...]
     scripted.answer = (201, ONE)
     result = invoke("start", "--url", scripted.url, ID, *options)
     assert asked(scripted) == ("POST", PATH, body)
-    assert (result.exit_code, result.output) == (0, "c1  recording   since 2026-01-01T11:30:00Z\n")
+    assert (result.exit_code, result.output) == (0, "c1  recording     since 2026-01-01T11:30:00Z\n")
 
 
 def test_list_tells_each_on_a_line(scripted: Any) -> None:
     scripted.answer = (200, {"recordings": [READY, FAILED], "total": 2})
     result = invoke("list", "--url", scripted.url, ID)
     assert result.output.splitlines() == [
-        "c1  ready       since 2026-01-01T11:30:00Z, 1 min 5 s long",
-        "c2  error       no\\x1b[2Jdisk",
+        "c1  ready         since 2026-01-01T11:30:00Z, 1 min 5 s long",
+        "c2  error         no\\x1b[2Jdisk",
         "2 recordings",
     ]
 

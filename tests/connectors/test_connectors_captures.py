@@ -14,12 +14,8 @@ from scripted_http import answer
 from test_connectors_daily_webhooks import SECRET, read
 
 from transport_trio.connectors import NO_LIMITS, DailyConnector
-from transport_trio.connectors.daily.capturing import (
-    MANAGED_CAPTURE_OPTIONS,
-    capture_body,
-    parse_link,
-    parse_recordings,
-)
+from transport_trio.connectors.daily.capture_reading import parse_link, parse_recordings, parse_transcript
+from transport_trio.connectors.daily.capturing import MANAGED_CAPTURE_OPTIONS, capture_body
 from transport_trio.connectors.daily.door import DailyDoor
 from transport_trio.connectors.daily.reading import BrokenAnswer
 from transport_trio.errors import (
@@ -33,7 +29,9 @@ from transport_trio.errors import (
 from transport_trio.models import CaptureKind, CaptureMoment, CaptureOptions, PushKind, Room
 from transport_trio.sandbox import SandboxHandle
 
-pytestmark = pytest.mark.daily_sandbox(capture_start_s=0.0, recording_ready_s=0.0, call_lag_s=0.0)
+pytestmark = pytest.mark.daily_sandbox(
+    capture_start_s=0.0, recording_ready_s=0.0, transcript_ready_s=0.0, call_lag_s=0.0
+)
 RECORDING = CaptureKind.RECORDING
 OURS = "0b6d7b9e-6c0e-4d57-9a50-2b9f1b7c9a01"
 OTHER = "0b6d7b9e-6c0e-4d57-9a50-2b9f1b7c9a02"
@@ -206,3 +204,55 @@ def test_each_push_is_understood_without_what_it_does_not_tell() -> None:
     assert failed.capture.reason == "out of\N{REPLACEMENT CHARACTER}disk"
     assert read(door, STARTED).kind is PushKind.DUPLICATE
     assert read(door, pushed("recording.started", "odd")).kind is PushKind.UNREADABLE
+
+
+TRANSCRIPTION = CaptureKind.TRANSCRIPTION
+WORDS = CaptureOptions(given={"language": "de", "include_raw_response": False, "participant_ids": ["p"]})
+
+
+async def test_a_transcript_goes_its_way(daily: DailyConnector, daily_sandbox: SandboxHandle) -> None:
+    expires_at = time_at(daily_sandbox) + timedelta(hours=5)
+    room = await daily.create_room(room_plan("talk", expires_at, enable_transcription=True))
+    daily_sandbox.join("talk", "Ada")
+    await daily.start_capture("talk", TRANSCRIPTION, OURS, WORDS)
+    [running] = daily_sandbox.captures("talk")
+    assert (running["instanceId"], running["options"]["language"]) == (OURS, "de")
+    await daily.update_capture("talk", TRANSCRIPTION, OURS, CaptureOptions(given={"participant_ids": ["q"]}))
+    [begun] = await daily.captures(room, TRANSCRIPTION)
+    assert (begun.kind, begun.moment, begun.provider_id) == (TRANSCRIPTION, CaptureMoment.STARTED, running["id"])
+    daily_sandbox.advance(30)
+    await daily.stop_capture("talk", TRANSCRIPTION, OURS)
+    [ready] = await daily.captures(room, TRANSCRIPTION)
+    assert (ready.moment, ready.duration_s) == (CaptureMoment.READY, 30.0)
+    assert await daily.captures(ROOM, RECORDING) == ()
+    assert await daily.find_capture(TRANSCRIPTION, running["id"]) is not None
+    link = await daily.capture_link(TRANSCRIPTION, running["id"], None)
+    assert link is not None
+    assert (await trio.to_thread.run_sync(httpx.get, link.url)).text.startswith("WEBVTT")
+    assert await daily.delete_capture(TRANSCRIPTION, running["id"]) is True
+    assert await daily.delete_capture(TRANSCRIPTION, running["id"]) is False
+
+
+@pytest.mark.parametrize(
+    ("status", "moment"),
+    [
+        ("t_in_progress", CaptureMoment.STARTED),
+        ("t_completed", CaptureMoment.READY),
+        ("t_failed", CaptureMoment.ERROR),
+        ("t_deleted", None),
+    ],
+)
+def test_both_vocabularies_of_transcripts_are_known(status: str, moment: CaptureMoment | None) -> None:
+    news = parse_transcript({"transcriptId": "t1", "status": status, "created_at": "?"}, NOON)
+    assert (news and news.moment) == moment
+
+
+def test_a_transcript_s_push_tells_its_instance_room_and_reason() -> None:
+    payload = {"info": {"instanceId": OURS}, "room_name": "talk", "error": "no\tmodel"}
+    event = pushed("transcript.error", "tra-err-1", **payload)
+    event["payload"]["id"] = "t1"
+    news = read(DailyDoor((SECRET,)), event).capture
+    assert news is not None
+    assert (news.kind, news.instance_id, news.provider_id) == (TRANSCRIPTION, OURS, "t1")
+    assert (news.room_name, news.reason) == ("talk", "no\N{REPLACEMENT CHARACTER}model")
+    assert read(DailyDoor((SECRET,)), pushed("transcript.started", "x", info=[])).kind is PushKind.UNREADABLE

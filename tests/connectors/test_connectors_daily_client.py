@@ -26,7 +26,9 @@ from transport_trio.connectors.daily.operations import (
     PRESENCE,
     SEND_MESSAGE,
     START_RECORDING,
+    START_TRANSCRIPTION,
     STOP_RECORDING,
+    STOP_TRANSCRIPTION,
     Operation,
 )
 from transport_trio.connectors.health import Health
@@ -133,7 +135,7 @@ def test_what_would_do_harm_a_second_time_is_not_repeated() -> None:
     assert set(OPERATIONS) - set(REPEATABLE) == {
         *(CREATE_ROOM, DELETE_ROOM, DELETE_ROOMS, CREATE_WEBHOOK),
         *(EJECT, SEND_MESSAGE),
-        *(START_RECORDING, STOP_RECORDING),
+        *(START_RECORDING, STOP_RECORDING, START_TRANSCRIPTION, STOP_TRANSCRIPTION),
     }
 
 

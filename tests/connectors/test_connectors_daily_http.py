@@ -41,7 +41,7 @@ async def test_requests_look_as_daily_wants_them(scripted: Scripted, name: str) 
             "start_capture": "POST /v1/rooms/lobby/recordings/start",
             "update_capture": "POST /v1/rooms/lobby/recordings/update",
             "stop_capture": "POST /v1/rooms/lobby/recordings/stop",
-            "captures": "GET /v1/recordings?room_name=lobby&limit=100",
+            "captures": "GET /v1/recordings?limit=100&room_name=lobby",
             "find_capture": "GET /v1/recordings/r1",
             "capture_link": "GET /v1/recordings/r1/access-link",
             "delete_capture": "DELETE /v1/recordings/r1",

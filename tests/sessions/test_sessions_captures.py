@@ -19,6 +19,7 @@ from transport_trio.sessions.lifecycle import EndWanted, Policy, decide
 
 OURS = "0b6d7b9e-6c0e-4d57-9a50-2b9f1b7c9a01"
 SECOND = "0b6d7b9e-6c0e-4d57-9a50-2b9f1b7c9a02"
+RECORDING, TRANSCRIPTION = CaptureKind
 POLICY = Policy(confirm_s=15, token_warning_s=60)
 STARTED, STOPPED, READY, ERROR = CaptureMoment
 
@@ -74,17 +75,19 @@ def test_an_error_counts_whether_or_not_the_start_was_heard_before(order: tuple[
 
 def test_two_of_ours_that_a_list_cannot_tell_apart_go_by_their_order() -> None:
     session = with_captures(ours(), ours(SECOND, 3.0))
-    session, _ = hear(session, news(STARTED, "late", began_s=4.0), news(STARTED, "early", began_s=1.0), listed=True)
+    session, _ = hear(
+        session, news(STARTED, "late", began_s=4.0), news(STARTED, "early", began_s=1.0), listed=RECORDING
+    )
     assert [one.provider_id for one in session.captures] == ["early", "late"]
 
 
 def test_the_provider_s_word_corrects_what_was_guessed_from_a_list() -> None:
     """Somebody in the call began one a second after our request; the push names ours."""
-    session, _ = hear(with_captures(ours()), news(STARTED, "theirs", began_s=1.0), listed=True)
+    session, _ = hear(with_captures(ours()), news(STARTED, "theirs", began_s=1.0), listed=RECORDING)
     assert find(session, OURS).provider_id == "theirs"  # type: ignore[union-attr]
     session, told = hear(session, news(STARTED, "mine", began_s=2.0, instance_id=OURS))
     assert (find(session, OURS).provider_id, told) == ("mine", [])  # type: ignore[union-attr]
-    session, told = hear(session, news(STARTED, "theirs", began_s=1.0), news(STARTED, "mine"), listed=True)
+    session, told = hear(session, news(STARTED, "theirs", began_s=1.0), news(STARTED, "mine"), listed=RECORDING)
     assert (find(session, "theirs").ours, told) == (False, ["started"])  # type: ignore[union-attr]
 
 
@@ -104,22 +107,22 @@ def test_those_of_another_room_of_that_name_are_left_alone(began_s: float) -> No
 
 def test_what_a_list_fails_to_name_is_given_up_the_second_time_and_taken_back() -> None:
     running = ours(status=CaptureStatus.RUNNING, started_at=after(1), provider_id="r1")
-    session, told = hear(with_captures(running), listed=True, at_s=100.0)
+    session, told = hear(with_captures(running), listed=RECORDING, at_s=100.0)
     assert (session.captures[0].status, told) == (CaptureStatus.RUNNING, [])
-    session, told = hear(session, listed=True, at_s=159.0)
+    session, told = hear(session, listed=RECORDING, at_s=159.0)
     assert told == []
-    session, told = hear(session, listed=True, at_s=160.0)
+    session, told = hear(session, listed=RECORDING, at_s=160.0)
     assert (session.captures[0].status, told) == (CaptureStatus.ERROR, ["error"])
-    session, told = hear(session, news(STARTED, began_s=1.0), listed=True, at_s=200.0)
+    session, told = hear(session, news(STARTED, began_s=1.0), listed=RECORDING, at_s=200.0)
     assert (session.captures[0].status, session.captures[0].error) == (CaptureStatus.RUNNING, None)
     session, told = hear(session, news(READY, began_s=1.0), at_s=300.0)
     assert told == ["stopped", "ready"]
 
 
 def test_being_named_in_between_begins_the_count_anew() -> None:
-    session, _ = hear(with_captures(ours(provider_id="r1")), listed=True, at_s=100.0)
-    session, _ = hear(session, news(STARTED), listed=True, at_s=130.0)
-    session, told = hear(session, listed=True, at_s=161.0)
+    session, _ = hear(with_captures(ours(provider_id="r1")), listed=RECORDING, at_s=100.0)
+    session, _ = hear(session, news(STARTED), listed=RECORDING, at_s=130.0)
+    session, told = hear(session, listed=RECORDING, at_s=161.0)
     assert told == []
 
 
@@ -133,9 +136,9 @@ def test_a_push_alone_says_nothing_of_those_that_it_does_not_name() -> None:
 @pytest.mark.parametrize("known", [True, False])
 def test_what_should_have_started_by_itself_is_missed_once(known: bool) -> None:
     found = (news(STARTED, "r1"),) if known else ()
-    session, told = hear(a_session(), *found, listed=True, expect=True)
+    session, told = hear(a_session(), *found, listed=RECORDING, expect=True)
     assert told == (["started"] if known else ["error"])
-    assert hear(session, listed=True, expect=True)[1] == []
+    assert hear(session, listed=RECORDING, expect=True)[1] == []
 
 
 def test_the_end_of_a_session_stops_what_runs_before_it_is_told() -> None:
@@ -169,3 +172,33 @@ def test_an_intent_tells_nothing() -> None:
     session, events = learnt(a_session(), CaptureIntended(capture=ours()))
     assert (session.captures, events) == ((ours(),), ())
     assert session.captures[0].asked_at == NOON
+
+
+def test_a_list_of_one_kind_says_nothing_of_the_other() -> None:
+    transcript = attrs.evolve(ours(SECOND), kind=TRANSCRIPTION)
+    session, _ = hear(with_captures(transcript), listed=RECORDING, at_s=100.0)
+    session, told = hear(session, listed=RECORDING, at_s=300.0)
+    assert (session.captures, told) == ((transcript,), [])
+
+
+def test_a_transcription_has_its_own_words() -> None:
+    transcript = attrs.evolve(ours(), kind=TRANSCRIPTION)
+    _, told = hear(with_captures(transcript), *(attrs.evolve(one, kind=TRANSCRIPTION) for one in PUSHED))
+    assert told == ["transcription_started", "transcription_stopped", "transcript_ready"]
+
+
+def test_where_nothing_is_kept_nothing_is_waited_for() -> None:
+    transcript = attrs.evolve(ours(), kind=TRANSCRIPTION, stored=False, status=CaptureStatus.RUNNING)
+    session = with_captures(transcript)
+    for at_s in (100.0, 300.0):
+        session, told = hear(session, listed=TRANSCRIPTION, at_s=at_s)
+        assert (session.captures, told) == ((transcript,), [])
+    session, events = learnt(session, CaptureStopped(at=after(5), capture_id=OURS))
+    assert (session.captures[0].status, len(events)) == (CaptureStatus.ENDED, 1)
+
+
+def test_both_kinds_are_missed_for_themselves() -> None:
+    session, _ = hear(a_session(), news(STARTED, "r1"), listed=RECORDING, expect=True)
+    session, told = hear(session, listed=TRANSCRIPTION, expect=True)
+    assert told == ["transcript_error"]
+    assert session.auto_starts_checked == (RECORDING, TRANSCRIPTION)

@@ -189,13 +189,17 @@ async def test_ready_after_the_end_is_stored_and_told_to_who_asked(
         assert (await only(service, session)).status is CaptureStatus.READY
         later = [json.loads(event.body) for event in world.told[len(types) :]]
         assert [(one["type"], one["after_end"]) for one in later] == ([("recording_ready", True)] if wanted else [])
-        link = await service.captures.link(session.id, capture.id, 60)
+        link = await service.captures.link(session.id, CaptureKind.RECORDING, capture.id, 60)
         assert link.expires_at == trio_time() + timedelta(seconds=60)
-        assert (await service.captures.delete(session.id, capture.id)).status is CaptureStatus.DELETED
-        assert (await service.captures.delete(session.id, capture.id)).status is CaptureStatus.DELETED
+        assert (
+            await service.captures.delete(session.id, CaptureKind.RECORDING, capture.id)
+        ).status is CaptureStatus.DELETED
+        assert (
+            await service.captures.delete(session.id, CaptureKind.RECORDING, capture.id)
+        ).status is CaptureStatus.DELETED
         assert world.connector.count("delete_capture") == 1
         with pytest.raises(RecordingNotInState):
-            await service.captures.link(session.id, capture.id, None)
+            await service.captures.link(session.id, CaptureKind.RECORDING, capture.id, None)
         with pytest.raises(SessionHasEnded):
             await service.capture(session.id, START)
         assert len(service.captures) == 0
@@ -248,7 +252,7 @@ async def test_a_recording_is_changed_and_told(autojump_clock: MockClock, world:
         with pytest.raises(RecordingNotInState):
             await service.capture(session.id, StopCapture(capture_id=capture.id))
         with pytest.raises(RecordingNotInState):
-            await service.captures.delete(session.id, capture.id)
+            await service.captures.delete(session.id, CaptureKind.RECORDING, capture.id)
     assert told(world) == [("updated", "request"), ("stopped", "request")]
 
 
@@ -320,3 +324,30 @@ async def test_looks_of_many_sessions_keep_their_distance(autojump_clock: MockCl
     gaps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(at)]
     assert len(at) >= 5
     assert min(gaps) >= 1.0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_transcription_goes_its_way_with_and_without_a_transcript(
+    autojump_clock: MockClock, world: World, kept: bool
+) -> None:
+    """Where the room keeps none, the provider's word is all that will ever be heard."""
+    async with world.service() as service:
+        session = await a_call(service, world, room_config=RoomConfig(enable_transcription=kept))
+        options = CaptureOptions(given={"participant_ids": ["?"]})
+        capture = await service.capture(session.id, StartCapture(kind=CaptureKind.TRANSCRIPTION, options=options))
+        assert world.connector.capture_calls[-1][3] == options
+        assert capture.status is (CaptureStatus.STARTING if kept else CaptureStatus.RUNNING)
+        with pytest.raises(RecordingNotFound):
+            await service.capture(session.id, StopCapture(capture_id=capture.id))
+        listed = attrs.evolve(entry(session, "t1", CaptureMoment.STARTED), kind=CaptureKind.TRANSCRIPTION)
+        world.connector.recorded[session.room.name] = [listed] if kept else []
+        await trio.sleep(30)
+        await service.capture(session.id, StopCapture(kind=CaptureKind.TRANSCRIPTION, capture_id=capture.id))
+        if kept:
+            ready = attrs.evolve(listed, moment=CaptureMoment.READY, duration_s=30.0)
+            world.connector.recorded[session.room.name] = [ready]
+        await trio.sleep(300)
+        expected = CaptureStatus.READY if kept else CaptureStatus.ENDED
+        assert (await only(service, session)).status is expected
+    types = [type_ for type_ in world.types(session.id) if type_.startswith("transcript")]
+    assert types == ["transcription_started", "transcription_stopped", *(["transcript_ready"] if kept else [])]

@@ -140,3 +140,54 @@ async def test_no_worker_is_told_with_when_to_come_back(site: Site) -> None:
     response = await site.client.post(f"/sessions/{session_id}/recordings")
     assert_problem(response, 503, "provider_busy")
     assert response.headers["retry-after"] == "5"
+
+
+WRITTEN = attrs.evolve(RUNNING, id="t1", kind=CaptureKind.TRANSCRIPTION)
+
+
+async def transcribed(site: Site) -> str:
+    """The id of a session with recordings and a transcript."""
+    session_id = await recorded(site)
+    session = site.service.sessions[session_id]
+    site.service.sessions[session_id] = attrs.evolve(session, captures=(*session.captures, WRITTEN))
+    return session_id
+
+
+async def test_a_transcription_is_started_changed_and_stopped(site: Site) -> None:
+    session_id = await transcribed(site)
+    url = f"/sessions/{session_id}/transcription"
+    started = await site.client.post(f"{url}/start", json={"language": "de", "daily": {"new": 1}})
+    assert (started.status_code, started.headers["location"]) == (201, f"/sessions/{session_id}/transcripts/c1")
+    assert (started.json()["transcript_id"], started.json()["stored"]) == ("c1", True)
+    assert (await site.client.post(f"{url}/update", json={"participant_ids": ["p1"]})).status_code == 200
+    assert (await site.client.post(f"{url}/stop")).status_code == 200
+    assert (await site.client.post(f"{url}/stop", json={"transcript_id": "t1"})).status_code == 200
+    options = CaptureOptions(given={"language": "de"}, provider_options={"new": 1})
+    changes = CaptureOptions(given={"participant_ids": ("p1",)})
+    stop = StopCapture(kind=CaptureKind.TRANSCRIPTION, capture_id="t1")
+    assert site.service.captured == [
+        StartCapture(kind=CaptureKind.TRANSCRIPTION, options=options),
+        UpdateCapture(kind=CaptureKind.TRANSCRIPTION, capture_id="t1", options=changes),
+        *(stop, stop),
+    ]
+    assert_problem(await site.client.post(f"{url}/update", json={}), 400, "invalid_request")
+    assert_problem(await site.client.post(f"{url}/start", json={"daily": {"instanceId": "x"}}), 400, "invalid_request")
+    assert_problem(await site.client.post(f"{url}/stop", json={"transcript_id": "c1"}), 404, "transcript_not_found")
+
+
+async def test_transcripts_and_recordings_are_told_apart(site: Site) -> None:
+    url = f"/sessions/{await transcribed(site)}"
+    listed = (await site.client.get(f"{url}/transcripts")).json()
+    assert [(one["transcript_id"], one["status"]) for one in listed["transcripts"]] == [("t1", "transcribing")]
+    assert (await site.client.get(f"{url}/recordings")).json()["total"] == 2
+    assert (await site.client.get(f"{url}/transcripts/t1")).json() == listed["transcripts"][0]
+    link = (await site.client.get(f"{url}/transcripts/t1/link")).json()
+    assert (link["transcript_id"], "recording_id" in link) == ("t1", False)
+    assert (await site.client.delete(f"{url}/transcripts/t1")).json()["status"] == "deleted"
+    assert_problem(await site.client.get(f"{url}/transcripts/c1/link"), 404, "transcript_not_found")
+    assert_problem(await site.client.get(f"{url}/recordings/t1"), 404, "recording_not_found")
+
+
+async def test_nothing_runs_that_could_be_stopped(site: Site) -> None:
+    url = f"/sessions/{await recorded(site)}/transcription/stop"
+    assert_problem(await site.client.post(url), 404, "transcript_not_found")

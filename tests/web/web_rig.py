@@ -83,13 +83,13 @@ class FakeDesk:
         self.heard.append((provider, news))
         return "taken"
 
-    async def link(self, session_id: str, capture_id: str, valid_for_s: int | None) -> CaptureLink:
+    async def link(self, session_id: str, kind: CaptureKind, capture_id: str, valid_for_s: int | None) -> CaptureLink:
         self.asked.append((session_id, capture_id, valid_for_s))
         return CaptureLink(url="https://files.example/r1?signature=x", expires_at=NOW)
 
-    async def delete(self, session_id: str, capture_id: str) -> Capture:
+    async def delete(self, session_id: str, kind: CaptureKind, capture_id: str) -> Capture:
         self.asked.append((session_id, capture_id, None))
-        return Capture(id=capture_id, kind=CaptureKind.RECORDING, status=CaptureStatus.DELETED, asked_at=NOW)
+        return Capture(id=capture_id, kind=kind, status=CaptureStatus.DELETED, asked_at=NOW)
 
 
 class FakeOrphans:

@@ -26,6 +26,7 @@ COMMANDS = {
     "participants": "See who is in a session's room, put people out, change what they may do, send them messages.",
     "recordings": "Record a session's call; see, fetch and delete what there is of it.",
     "orphans": "See which rooms of the service have no session, and have them deleted.",
+    "transcripts": "Have what is said in a session's call written down; see, fetch and delete what there is of it.",
     "tokens": "Create, list and renew the meeting tokens of a session.",
 }
 

@@ -25,6 +25,11 @@ COLOURS = {
     "recording_stopped": "cyan",
     "recording_ready": "cyan",
     "recording_error": "red",
+    "transcription_started": "cyan",
+    "transcription_updated": "bright_black",
+    "transcription_stopped": "cyan",
+    "transcript_ready": "cyan",
+    "transcript_error": "red",
     "session_ended": "blue",
     "session_summary": "blue",
     "snapshot": "cyan",
@@ -68,7 +73,7 @@ class Lines:
         number = f"#{plain(message['id'])}" if "id" in message else ""
         session = plain(message.get("session_id", ""))[:SHORT_ID]
         clock = time[:8]
-        details = _recording(message) if kind.startswith("recording_") else _details(kind, message)
+        details = _recording(message) if kind.startswith(("recording_", "transcript")) else _details(kind, message)
         yield f"{clock:<8} {number:>7}  {label}  {session:<{SHORT_ID}}  {details}".strip()
 
 
@@ -149,7 +154,7 @@ def _ids(ids: object, total: object) -> str:
 
 
 def _recording(message: Mapping[str, Any]) -> str:
-    parts = [plain(message.get("recording_id") or "no recording")]
+    parts = [plain(message.get("recording_id") or message.get("transcript_id") or "none")]
     if message.get("duration_s") is not None:
         parts.append(f"{length(message['duration_s'])} long")
     if message.get("reason"):

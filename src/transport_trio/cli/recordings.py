@@ -74,7 +74,7 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
         print_json(answer.body)
         return
     for recording in answer.body.get("recordings") or []:
-        click.echo(_line(recording))
+        click.echo(line(recording))
     click.echo(f"{plain(answer.body.get('total'))} recordings")
 
 
@@ -135,10 +135,11 @@ def _path(session_id: str, recording_id: str | None = None) -> str:
 
 
 def _show(recording: dict[str, Any], as_json: bool) -> None:
-    print_json(recording) if as_json else click.echo(_line(recording))
+    print_json(recording) if as_json else click.echo(line(recording))
 
 
-def _line(recording: dict[str, Any]) -> str:
+def line(recording: dict[str, Any], id_name: str = "recording_id") -> str:
+    """One recording, or transcript, with what matters of it."""
     parts = []
     if recording.get("started_at"):
         parts.append(f"since {plain(recording['started_at'])}")
@@ -146,5 +147,5 @@ def _line(recording: dict[str, Any]) -> str:
         parts.append(f"{length(recording['duration_s'])} long")
     if recording.get("error"):
         parts.append(plain(recording["error"]))
-    state = f"{plain(recording.get('recording_id'))}  {plain(recording.get('status')):<10}  {', '.join(parts)}"
+    state = f"{plain(recording.get(id_name))}  {plain(recording.get('status')):<12}  {', '.join(parts)}"
     return state.rstrip()

@@ -27,7 +27,7 @@ from transport_trio.models.people import (
 )
 from transport_trio.models.providers import provider_kind
 from transport_trio.models.pushes import News, Push, PushKind
-from transport_trio.models.rooms import PastEnd, Privacy, Room, RoomConfig, RoomPlan
+from transport_trio.models.rooms import PastEnd, Privacy, Room, RoomConfig, RoomPlan, is_transcribed
 from transport_trio.models.sessions import (
     Emptiness,
     EndReason,
@@ -95,6 +95,7 @@ __all__ = [
     "TokenRequest",
     "TokenStage",
     "Visit",
+    "is_transcribed",
     "new_capture_id",
     "new_session_id",
     "provider_kind",

@@ -1,4 +1,4 @@
-"""What is made of a call while it goes on: recordings, transcriptions, live streams."""
+"""What is made of a call while it goes on: recordings and transcriptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import attrs
 class CaptureKind(StrEnum):
     RECORDING = "recording"
     TRANSCRIPTION = "transcription"
-    LIVE_STREAM = "live_stream"
 
 
 class CaptureStatus(StrEnum):
@@ -23,11 +22,12 @@ class CaptureStatus(StrEnum):
     STOPPING = "stopping"  # asked to stop, and nobody knows whether that arrived
     PROCESSING = "processing"  # over, and not ready yet
     READY = "ready"
+    ENDED = "ended"  # over, and nothing of it was to be kept
     ERROR = "error"
     DELETED = "deleted"
 
 
-FINAL = frozenset({CaptureStatus.READY, CaptureStatus.ERROR, CaptureStatus.DELETED})
+FINAL = frozenset({CaptureStatus.READY, CaptureStatus.ENDED, CaptureStatus.ERROR, CaptureStatus.DELETED})
 
 
 class CaptureMoment(StrEnum):
@@ -42,8 +42,8 @@ class Capture:
     """One of a session's. `id` is ours, and what the provider knows as its instance where we have started it.
 
     One that somebody else has started goes by the provider's own id. `asked_at`: when we did, or when we first
-    heard of it. `missing_since`: since when the provider's list, which should name it, does not. `given_up`: its
-    error is our conclusion and not the provider's word.
+    heard of it. `missing_since`: since when the provider's list, which should name it, does not. `stored`:
+    something is to be left of it. `given_up`: its error is our conclusion and not the provider's word.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Capture:
     status: CaptureStatus = CaptureStatus.STARTING
     asked_at: datetime
     ours: bool = True
+    stored: bool = True
     type: str | None = None
     provider_id: str | None = None
     started_at: datetime | None = None

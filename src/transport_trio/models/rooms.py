@@ -27,6 +27,11 @@ class RoomConfig:
     auto_start_transcription: bool = False
 
 
+def is_transcribed(config: RoomConfig) -> bool:
+    """Whether what is transcribed there is kept."""
+    return config.enable_transcription or config.auto_start_transcription
+
+
 @attrs.frozen(kw_only=True)
 class RoomPlan:
     """A room as we shall ask for it. `expires_at` has whole seconds, so that it compares equal when read back."""

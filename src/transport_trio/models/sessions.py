@@ -9,7 +9,7 @@ from typing import Any, NewType
 
 import attrs
 
-from transport_trio.models.captures import Capture
+from transport_trio.models.captures import Capture, CaptureKind
 from transport_trio.models.people import Leave, Participant, ParticipantConfig, Presence
 from transport_trio.models.rooms import PastEnd, Room, RoomConfig
 from transport_trio.models.tokens import FurtherGrant, TokenGrant
@@ -98,7 +98,7 @@ class Session:
     provider_cleanup: ProviderCleanup | None = None
     further_tokens: tuple[FurtherGrant, ...] = ()
     captures: tuple[Capture, ...] = ()  # recordings and the like, the oldest first
-    auto_start_checked: bool = False  # somebody has looked whether what should start by itself did
+    auto_starts_checked: tuple[CaptureKind, ...] = ()  # of these somebody has looked whether they began by themselves
     events_after_end: bool = False  # whether something may be told behind `session_ended`
     max_duration_s: int | None = None
     extending_to: datetime | None = None  # the end that the room may have already: the provider has been asked for it

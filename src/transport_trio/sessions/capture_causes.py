@@ -7,7 +7,7 @@ from datetime import datetime
 import attrs
 
 from transport_trio.events import Source
-from transport_trio.models import Capture, CaptureNews
+from transport_trio.models import Capture, CaptureKind, CaptureNews
 
 
 class CaptureCause:
@@ -54,13 +54,13 @@ class CaptureDeleted(CaptureCause):
 
 @attrs.frozen(kw_only=True)
 class CapturesHeard(CaptureCause):
-    """The provider has told, by `source`. `listed`: it has named all that there are of the room.
+    """The provider has told, by `source`. `listed`: of this kind it has named all that there are of the room.
 
-    `expect`: by now those that start by themselves should have.
+    `expect`: by now those of that kind that start by themselves should have.
     """
 
     at: datetime
     source: Source
     news: tuple[CaptureNews, ...]
-    listed: bool = False
+    listed: CaptureKind | None = None
     expect: bool = False

@@ -16,8 +16,6 @@ import trio
 from transport_trio.concurrency import Seldom
 from transport_trio.errors import (
     Busy,
-    RecordingNotFound,
-    RecordingNotInState,
     SessionNotFound,
     StorageUnavailable,
     TransportError,
@@ -38,7 +36,8 @@ from transport_trio.ports import SessionQuery, TransportConnector
 from transport_trio.sessions import captures
 from transport_trio.sessions.afterwards import change_ended
 from transport_trio.sessions.capture_causes import CaptureCause, CaptureDeleted, CapturesHeard
-from transport_trio.sessions.capture_watch import LOOKS_APART_S, CaptureBook
+from transport_trio.sessions.capture_watch import LOOKS_APART_S, CaptureBook, kinds_to_look_for, starts_itself
+from transport_trio.sessions.capture_words import not_found, not_in_state
 from transport_trio.sessions.captures import find
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.reply import Reply
@@ -90,34 +89,34 @@ class CaptureDesk:
         """What callers may not set in `daily`."""
         return self.deps.connectors.get(provider).managed_capture_options
 
-    async def link(self, session_id: str, capture_id: str, valid_for_s: int | None) -> CaptureLink:
+    async def link(self, session_id: str, kind: CaptureKind, capture_id: str, valid_for_s: int | None) -> CaptureLink:
         """Where to fetch it.
 
         Raises:
-            SessionNotFound, RecordingNotFound, RecordingNotInState, ConnectorError.
+            SessionNotFound, RecordingNotFound (or of transcripts), RecordingNotInState, ConnectorError.
         """
-        session, capture = await self._found(session_id, capture_id)
+        session, capture = await self._found(session_id, kind, capture_id)
         if capture.status is not CaptureStatus.READY or capture.provider_id is None:
-            raise RecordingNotInState(capture_id, capture.status, CaptureStatus.READY)
+            raise not_in_state(kind, capture_id, capture.status, CaptureStatus.READY)
         link = await self._connector(session).capture_link(capture.kind, capture.provider_id, valid_for_s)
         if link is None:
             # Somebody has deleted it at the provider.
             await self.learn(session.id, CaptureDeleted(capture_id=capture.id))
-            raise RecordingNotInState(capture_id, CaptureStatus.DELETED, CaptureStatus.READY)
+            raise not_in_state(kind, capture_id, CaptureStatus.DELETED, CaptureStatus.READY)
         return link
 
-    async def delete(self, session_id: str, capture_id: str) -> Capture:
+    async def delete(self, session_id: str, kind: CaptureKind, capture_id: str) -> Capture:
         """Delete it at the provider; one that is deleted stays so.
 
         Raises:
-            SessionNotFound, RecordingNotFound, RecordingNotInState, ConnectorError, Busy.
+            SessionNotFound, RecordingNotFound (or of transcripts), RecordingNotInState, ConnectorError, Busy.
             StorageUnavailable: it is deleted, and we could not note that.
 
         Cancellation: ends the waiting only; it is deleted and noted all the same.
         """
-        session, capture = await self._found(session_id, capture_id)
+        session, capture = await self._found(session_id, kind, capture_id)
         if capture.is_open:
-            raise RecordingNotInState(capture_id, capture.status, "over")
+            raise not_in_state(kind, capture_id, capture.status, "over")
         if self._errands >= ERRANDS_MAX:
             raise Busy(f"{ERRANDS_MAX} deletions are under way", retry_after_s=1)
         reply: Reply[Capture] = Reply()
@@ -147,11 +146,11 @@ class CaptureDesk:
             if not reply.settled:
                 reply.fail(Busy("the service is stopping; look whether it was done", retry_after_s=1))
 
-    async def _found(self, session_id: str, capture_id: str) -> tuple[Session, Capture]:
+    async def _found(self, session_id: str, kind: CaptureKind, capture_id: str) -> tuple[Session, Capture]:
         session = await self.get(session_id)
         capture = find(session, capture_id)
-        if capture is None:
-            raise RecordingNotFound(capture_id)
+        if capture is None or capture.kind is not kind:
+            raise not_found(kind, capture_id)
         return session, capture
 
     def _connector(self, session: Session) -> TransportConnector:
@@ -257,9 +256,13 @@ class CaptureDesk:
     async def _look(self, session_id: SessionId, expect: bool) -> bool:
         """Look at one session's; whether nothing more can come, since the end has been looked at as well."""
         session = await self.get(session_id)
-        listed = await self._connector(session).captures(session.room, CaptureKind.RECORDING)
-        heard = CapturesHeard(at=self.deps.clock.now(), source=Source.POLL, news=listed, listed=True, expect=expect)
-        after = await self.learn(session_id, heard)
+        after: Session | None = session
+        for kind in kinds_to_look_for(session):
+            listed = await self._connector(session).captures(session.room, kind)
+            now = self.deps.clock.now()
+            late = expect and starts_itself(session, kind)
+            heard = CapturesHeard(at=now, source=Source.POLL, news=listed, listed=kind, expect=late)
+            after = await self.learn(session_id, heard)
         return after is None or (after.has_ended and not any(one.is_open for one in after.captures))
 
     def _note(self, session: Session) -> None:

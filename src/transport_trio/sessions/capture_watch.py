@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from transport_trio.concurrency import doubling_s
-from transport_trio.models import Session, SessionId, SessionStatus
+from transport_trio.models import CaptureKind, Session, SessionId, SessionStatus, is_transcribed
 
 # Daily lists recordings about twice a second for the whole domain; deletions of rooms have a limit of their own.
 LOOKS_APART_S = 1.0
@@ -74,7 +74,10 @@ class CaptureBook:
             for id_ in (capture.id, capture.provider_id):
                 if id_ is not None:
                     self._instances[id_] = session.id
-        signature = (session.has_ended, *((one.id, one.status) for one in session.captures if one.is_open))
+        signature = (
+            session.has_ended,
+            *((one.id, one.status) for one in session.captures if one.is_open and one.stored),
+        )
         if signature != watched.signature:
             watched.signature, watched.looks = signature, 0
             if watched.is_busy:
@@ -140,15 +143,31 @@ def _is_awaited(session: Session, now: datetime, *, known: bool) -> bool:
         return False
     if any(capture.is_open for capture in session.captures):
         return True
-    return may_be_recorded(session) and (known or not session.has_ended)
+    return bool(kinds_of_others(session)) and (known or not session.has_ended)
 
 
-def may_be_recorded(session: Session) -> bool:
-    """Whether others than we may start one: people in the call, or a token that brings it along."""
+def kinds_of_others(session: Session) -> tuple[CaptureKind, ...]:
+    """What others than we may start: people in the call, or a token that brings it along."""
     config = session.room_config
-    return config.enable_recording or config.auto_start_recording
+    kinds = {
+        CaptureKind.RECORDING: config.enable_recording or config.auto_start_recording,
+        CaptureKind.TRANSCRIPTION: is_transcribed(config),
+    }
+    return tuple(kind for kind, may in kinds.items() if may)
+
+
+def kinds_to_look_for(session: Session) -> tuple[CaptureKind, ...]:
+    """Of which kinds a list may tell something new."""
+    others = kinds_of_others(session)
+    awaited = {one.kind for one in session.captures if one.is_open and one.stored}
+    return tuple(kind for kind in CaptureKind if kind in others or kind in awaited)
+
+
+def starts_itself(session: Session, kind: CaptureKind) -> bool:
+    config = session.room_config
+    wanted = config.auto_start_recording if kind is CaptureKind.RECORDING else config.auto_start_transcription
+    return wanted and kind not in session.auto_starts_checked
 
 
 def _may_start_itself(session: Session) -> bool:
-    wanted = session.room_config.auto_start_recording and not session.auto_start_checked
-    return wanted and session.status is SessionStatus.ACTIVE
+    return session.status is SessionStatus.ACTIVE and any(starts_itself(session, kind) for kind in CaptureKind)

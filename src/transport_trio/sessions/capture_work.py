@@ -16,15 +16,31 @@ import trio
 from transport_trio.errors import (
     Busy,
     ConnectorError,
-    RecordingNotFound,
-    RecordingNotInState,
     SessionHasEnded,
     StorageUnavailable,
     TransportError,
 )
-from transport_trio.models import Capture, CaptureKind, CaptureOptions, CaptureStatus, Session, new_capture_id
+from transport_trio.events import Source
+from transport_trio.models import (
+    Capture,
+    CaptureKind,
+    CaptureMoment,
+    CaptureNews,
+    CaptureOptions,
+    CaptureStatus,
+    Session,
+    is_transcribed,
+    new_capture_id,
+)
 from transport_trio.ports import TransportConnector
-from transport_trio.sessions.capture_causes import CaptureChanged, CaptureIntended, CaptureRefused, CaptureStopped
+from transport_trio.sessions.capture_causes import (
+    CaptureChanged,
+    CaptureIntended,
+    CaptureRefused,
+    CapturesHeard,
+    CaptureStopped,
+)
+from transport_trio.sessions.capture_words import not_found, not_in_state
 from transport_trio.sessions.captures import find
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Cause
@@ -57,14 +73,25 @@ class StartCapture:
 
     async def perform(self, work: CaptureWork) -> Capture:
         type_ = self.options.given.get("type", "cloud") if self.kind is CaptureKind.RECORDING else None
-        capture = Capture(id=new_capture_id(), kind=self.kind, asked_at=work.deps.clock.now(), type=type_)
+        capture = Capture(
+            id=new_capture_id(),
+            kind=self.kind,
+            asked_at=work.deps.clock.now(),
+            type=type_,
+            stored=self.kind is CaptureKind.RECORDING or is_transcribed(work.session().room_config),
+        )
         room_name = (await work.tell(CaptureIntended(capture=capture))).room.name
         try:
-            await work.connector.start_capture(room_name, self.kind, capture.id, self.options)
+            await work.connector.start_capture(room_name, self.kind, capture.id, work.at_provider(self.options))
         except ConnectorError as exc:
             if not exc.in_doubt:
                 await self._take_back(work, capture)
             raise
+        if not capture.stored:
+            # No list will ever name it: the provider's word is all that there is.
+            at = work.deps.clock.now()
+            begun = CaptureNews(kind=self.kind, moment=CaptureMoment.STARTED, occurred_at=at, instance_id=capture.id)
+            await work.tell(CapturesHeard(at=at, source=Source.REQUEST, news=(begun,)))
         return find(work.session(), capture.id) or capture
 
     async def _take_back(self, work: CaptureWork, capture: Capture) -> None:
@@ -79,13 +106,16 @@ class StartCapture:
 @attrs.frozen(kw_only=True)
 class UpdateCapture:
     name: ClassVar[str] = "update"
+    kind: CaptureKind = CaptureKind.RECORDING
     capture_id: str
     options: CaptureOptions
 
     async def perform(self, work: CaptureWork) -> Capture:
-        capture = work.running(self.capture_id)
+        capture = work.running(self.kind, self.capture_id)
         instance = capture.id if capture.ours else None
-        await work.connector.update_capture(work.session().room.name, capture.kind, instance, self.options)
+        await work.connector.update_capture(
+            work.session().room.name, capture.kind, instance, work.at_provider(self.options)
+        )
         await work.tell(CaptureChanged(at=work.deps.clock.now(), capture_id=capture.id))
         return find(work.session(), capture.id) or capture
 
@@ -93,10 +123,11 @@ class UpdateCapture:
 @attrs.frozen(kw_only=True)
 class StopCapture:
     name: ClassVar[str] = "stop"
+    kind: CaptureKind = CaptureKind.RECORDING
     capture_id: str
 
     async def perform(self, work: CaptureWork) -> Capture:
-        capture = work.running(self.capture_id)
+        capture = work.running(self.kind, self.capture_id)
         instance = capture.id if capture.ours else None
         try:
             await work.connector.stop_capture(work.session().room.name, capture.kind, instance)
@@ -151,23 +182,33 @@ class CaptureWork:
             raise SessionHasEnded(session.id)
         return session
 
-    def running(self, capture_id: str) -> Capture:
+    def running(self, kind: CaptureKind, capture_id: str) -> Capture:
         """The capture, which may still be starting.
 
         Raises:
-            RecordingNotFound, RecordingNotInState.
+            RecordingNotFound, RecordingNotInState, TranscriptNotFound, TranscriptNotInState.
         """
         capture = find(self.session(), capture_id)
-        if capture is None:
-            raise RecordingNotFound(capture_id)
+        if capture is None or capture.kind is not kind:
+            raise not_found(kind, capture_id)
         if capture.status not in {CaptureStatus.STARTING, CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
-            raise RecordingNotInState(capture_id, capture.status, "running")
+            raise not_in_state(kind, capture_id, capture.status, "running")
         return capture
+
+    def at_provider(self, options: CaptureOptions) -> CaptureOptions:
+        """The same with the provider's ids of participants: who rejoined has a new one there and keeps ours."""
+        if "participant_ids" not in options.given:
+            return options
+        known = {one.participant.id: one.provider_id for one in self.session().present}
+        ids = [known.get(id_, id_) for id_ in options.given["participant_ids"]]
+        return attrs.evolve(options, given={**options.given, "participant_ids": ids})
 
     def begin(self, wanted: CaptureWanted, nursery: trio.Nursery) -> None:
         """Have it carried out by a task of `nursery`, or refuse it at once when there are enough."""
         if self._under_way >= WORK_MAX:
-            wanted.reply.fail(Busy(f"{WORK_MAX} actions on this session's recordings are under way", retry_after_s=1))
+            wanted.reply.fail(
+                Busy(f"{WORK_MAX} starts, changes and stops of this session are under way", retry_after_s=1)
+            )
             self._count(wanted, Busy.code)
             return
         self._under_way += 1

@@ -10,16 +10,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from transport_trio.errors import TooManyRecordings
-from transport_trio.events import (
-    CaptureEvent,
-    RecordingError,
-    RecordingReady,
-    RecordingStarted,
-    RecordingStopped,
-    RecordingUpdated,
-    Source,
-)
+from transport_trio.events import CaptureEvent, Source
 from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, CaptureStatus, Session
 from transport_trio.sessions.capture_causes import (
     CaptureCause,
@@ -30,6 +21,7 @@ from transport_trio.sessions.capture_causes import (
     CapturesHeard,
     CaptureStopped,
 )
+from transport_trio.sessions.capture_words import ERRORS, READIES, STARTS, STOPS, UPDATES, too_many
 
 CAPTURES_MAX = 20
 # How far the provider's clock and ours may differ; Daily's has a granularity of one second.
@@ -50,12 +42,12 @@ def learnt(session: Session, cause: CaptureCause) -> Told:
     """What `cause` does to the session's captures.
 
     Raises:
-        TooManyRecordings: no further one is kept.
+        TooManyRecordings, TooManyTranscripts: no further one is kept.
     """
     match cause:
         case CaptureIntended():
-            if len(session.captures) >= CAPTURES_MAX:
-                raise TooManyRecordings(CAPTURES_MAX)
+            if _is_full(session, cause.capture.kind):
+                raise too_many(cause.capture.kind, CAPTURES_MAX)
             return attrs.evolve(session, captures=(*session.captures, cause.capture)), ()
         case CaptureRefused():
             kept = tuple(one for one in session.captures if one.id != cause.capture_id)
@@ -66,6 +58,10 @@ def learnt(session: Session, cause: CaptureCause) -> Told:
             capture = find(session, cause.capture_id)
             return (session, ()) if capture is None else _done(session, capture, cause)
     raise AssertionError(f"no transition for {type(cause).__name__}")
+
+
+def _is_full(session: Session, kind: CaptureKind) -> bool:
+    return sum(one.kind is kind for one in session.captures) >= CAPTURES_MAX
 
 
 def find(session: Session, capture_id: str) -> Capture | None:
@@ -86,7 +82,7 @@ def _done(session: Session, capture: Capture, cause: CaptureChanged | CaptureSto
     """The provider has done to it what we wanted."""
     match cause:
         case CaptureChanged():
-            told = _event(RecordingUpdated, session, capture, cause.at, cause.at, Source.REQUEST)
+            told = _event(UPDATES[capture.kind], session, capture, cause.at, cause.at, Source.REQUEST)
             return session, (told,) if capture.is_open else ()
         case CaptureStopped():
             return _stopped_by_us(session, capture, cause)
@@ -113,13 +109,13 @@ def _heard(session: Session, cause: CapturesHeard) -> Told:
         named.add(capture.id)
         session, told = _moved_on(session, capture, news, cause)
         events.extend(told)
-    if cause.listed:
-        session, told = _missed(session, named, cause.at)
+    if cause.listed is not None:
+        session, told = _missed(session, cause.listed, named, cause.at)
         events.extend(told)
-    if cause.expect and not session.auto_start_checked:
-        session = attrs.evolve(session, auto_start_checked=True)
-        if not session.captures:
-            events.append(_never_started(session, cause.at))
+    if cause.expect and cause.listed is not None and cause.listed not in session.auto_starts_checked:
+        session = attrs.evolve(session, auto_starts_checked=(*session.auto_starts_checked, cause.listed))
+        if not any(one.kind is cause.listed for one in session.captures):
+            events.append(_never_started(session, cause.listed, cause.at))
     return session, tuple(events)
 
 
@@ -163,7 +159,7 @@ def _taken_on(session: Session, news: CaptureNews, at: datetime) -> tuple[Sessio
     ended_at = session.ended_at or at
     if not session.created_at - CLOCK_SLACK <= began <= ended_at + CLOCK_SLACK or news.provider_id is None:
         return session, None  # of an earlier or a later room of that name
-    if len(session.captures) >= CAPTURES_MAX:
+    if _is_full(session, news.kind):
         return session, None
     capture = Capture(
         id=news.provider_id, kind=news.kind, asked_at=began, ours=False, type=news.type, provider_id=news.provider_id
@@ -208,7 +204,7 @@ def _started(session: Session, capture: Capture, news: CaptureNews, cause: Captu
     status = CaptureStatus.RUNNING if capture.status is CaptureStatus.STARTING else capture.status
     capture = attrs.evolve(capture, started_at=began, status=status, type=news.type or capture.type)
     session = _replaced(session, capture)
-    told: list[CaptureEvent] = [_event(RecordingStarted, session, capture, cause.at, began, cause.source)]
+    told: list[CaptureEvent] = [_event(STARTS[capture.kind], session, capture, cause.at, began, cause.source)]
     if session.has_ended and status is CaptureStatus.RUNNING:
         # Its call ended with the session, before anybody had told us that it ran.
         session, stopped = _stopped(session, capture, cause.at, session.ended_at or cause.at, Source.INFERRED)
@@ -219,8 +215,9 @@ def _started(session: Session, capture: Capture, news: CaptureNews, cause: Captu
 def _stopped(session: Session, capture: Capture, at: datetime, occurred_at: datetime, source: Source) -> Told:
     if capture.stopped_at is not None or not capture.is_open:
         return session, ()
-    capture = attrs.evolve(capture, status=CaptureStatus.PROCESSING, stopped_at=occurred_at)
-    told = _event(RecordingStopped, session, capture, at, occurred_at, source)
+    status = CaptureStatus.PROCESSING if capture.stored else CaptureStatus.ENDED
+    capture = attrs.evolve(capture, status=status, stopped_at=occurred_at)
+    told = _event(STOPS[capture.kind], session, capture, at, occurred_at, source)
     return _replaced(session, capture), (told,)
 
 
@@ -239,7 +236,7 @@ def _ready(session: Session, capture: Capture, news: CaptureNews, cause: Capture
         duration_s=news.duration_s,
         error=None,
     )
-    told = _event(RecordingReady, session, capture, cause.at, news.occurred_at, cause.source)
+    told = _event(READIES[capture.kind], session, capture, cause.at, news.occurred_at, cause.source)
     told = attrs.evolve(told, duration_s=news.duration_s)
     return _replaced(session, capture), (*started, *stopped, told)
 
@@ -247,16 +244,16 @@ def _ready(session: Session, capture: Capture, news: CaptureNews, cause: Capture
 def _failed(session: Session, capture: Capture, reason: str, news: CaptureNews | None, cause: CapturesHeard) -> Told:
     occurred_at, source = (cause.at, Source.INFERRED) if news is None else (news.occurred_at, cause.source)
     capture = attrs.evolve(capture, status=CaptureStatus.ERROR, error=reason, given_up=news is None)
-    told = attrs.evolve(_event(RecordingError, session, capture, cause.at, occurred_at, source), reason=reason)
+    told = attrs.evolve(_event(ERRORS[capture.kind], session, capture, cause.at, occurred_at, source), reason=reason)
     return _replaced(session, capture), (told,)
 
 
-def _missed(session: Session, named: set[str], at: datetime) -> Told:
+def _missed(session: Session, kind: CaptureKind, named: set[str], at: datetime) -> Told:
     """What it means that a whole list does not name some: nothing at first."""
     events: list[CaptureEvent] = []
     heard = CapturesHeard(at=at, source=Source.POLL, news=())
     for capture in session.captures:
-        if not capture.is_open or capture.id in named or capture.kind is not CaptureKind.RECORDING:
+        if not capture.is_open or capture.id in named or capture.kind is not kind or not capture.stored:
             continue
         if capture.missing_since is None:
             session = _replaced(session, attrs.evolve(capture, missing_since=at))
@@ -267,8 +264,8 @@ def _missed(session: Session, named: set[str], at: datetime) -> Told:
     return session, tuple(events)
 
 
-def _never_started(session: Session, at: datetime) -> CaptureEvent:
-    return RecordingError(
+def _never_started(session: Session, kind: CaptureKind, at: datetime) -> CaptureEvent:
+    return ERRORS[kind](
         session_id=session.id,
         time=at,
         capture_id=None,

@@ -42,6 +42,7 @@ from transport_trio.web.sessions import register_sessions
 from transport_trio.web.summary import register_summary
 from transport_trio.web.target import origin_form
 from transport_trio.web.tokens import register_tokens
+from transport_trio.web.transcripts import register_transcripts
 from transport_trio.web.webhooks import RULE as WEBHOOKS
 from transport_trio.web.webhooks import register_webhooks
 
@@ -116,6 +117,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     register_captures(app, deps)
     register_summary(app, deps)
     register_orphans(app, deps)
+    register_transcripts(app, deps)
     register_events(app, deps)
     register_health(app, deps)
     register_webhooks(app, deps)

@@ -32,20 +32,9 @@ VALID_MAX_S = 604_800  # a week, what S3 signs for at the longest
 def register_captures(app: QuartTrio, deps: WebDeps) -> None:
     service = deps.service
 
-    async def asked(session_id: str, recording_id: str | None = None) -> tuple[Session, bytes]:
-        """A session that there is, with that recording, and the body of the request, which may have none."""
-        session = await known(deps, session_id)
-        if recording_id is not None:
-            _among(session, recording_id)
-        data = await body_of(request).read(deps.settings.body_timeout_s)
-        if data:
-            data = await read_json(deps.settings.body_timeout_s)
-        parse_query(request.query_string, ())
-        return session, data
-
     @app.post(RECORDINGS)
     async def start_recording(session_id: str) -> Response:
-        session, data = await asked(session_id)
+        session, data = await asked(deps, session_id)
         options = recording_options(data, service.captures.managed_options(session.provider))
         capture = await service.capture(session_id, StartCapture(kind=CaptureKind.RECORDING, options=options))
         headers = {"Location": f"/sessions/{session_id}/recordings/{capture.id}"}
@@ -66,21 +55,21 @@ def register_captures(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.post(f"{RECORDING}/update")
     async def update_recording(session_id: str, recording_id: str) -> Response:
-        session, data = await asked(session_id, recording_id)
+        session, data = await asked(deps, session_id, recording_id)
         changes = recording_changes(data or b"{}", service.captures.managed_options(session.provider))
         action = UpdateCapture(capture_id=recording_id, options=changes)
         return answer(recording_answer(await service.capture(session_id, action)))
 
     @app.post(f"{RECORDING}/stop")
     async def stop_recording(session_id: str, recording_id: str) -> Response:
-        await asked(session_id, recording_id)
+        await asked(deps, session_id, recording_id)
         return answer(recording_answer(await service.capture(session_id, StopCapture(capture_id=recording_id))))
 
     @app.get(f"{RECORDING}/link")
     async def link_recording(session_id: str, recording_id: str) -> Response:
         _among(await known(deps, session_id), recording_id)
-        valid_for_s = one(parse_query(request.query_string, ("valid_for_s",)), "valid_for_s", _valid_for_s)
-        link = await service.captures.link(session_id, recording_id, valid_for_s)
+        valid_for_s = valid_for_s_of(request.query_string)
+        link = await service.captures.link(session_id, CaptureKind.RECORDING, recording_id, valid_for_s)
         # Whoever has the link needs nothing else.
         return answer(link_answer(recording_id, link), HTTPStatus.OK, {"Cache-Control": "no-store"})
 
@@ -88,7 +77,28 @@ def register_captures(app: QuartTrio, deps: WebDeps) -> None:
     async def delete_recording(session_id: str, recording_id: str) -> Response:
         _among(await known(deps, session_id), recording_id)
         parse_query(request.query_string, ())
-        return answer(recording_answer(await service.captures.delete(session_id, recording_id)))
+        return answer(recording_answer(await service.captures.delete(session_id, CaptureKind.RECORDING, recording_id)))
+
+
+async def asked(deps: WebDeps, session_id: str, recording_id: str | None = None) -> tuple[Session, bytes]:
+    """A session that there is, with that recording, and the body of the request, which may have none."""
+    session = await known(deps, session_id)
+    if recording_id is not None:
+        _among(session, recording_id)
+    data = await body_of(request).read(deps.settings.body_timeout_s)
+    if data:
+        data = await read_json(deps.settings.body_timeout_s)
+    parse_query(request.query_string, ())
+    return session, data
+
+
+def valid_for_s_of(query: bytes) -> int | None:
+    """For how long a link shall be good, where that is said.
+
+    Raises:
+        InvalidRequest: it makes no sense, or something else is said.
+    """
+    return one(parse_query(query, ("valid_for_s",)), "valid_for_s", _valid_for_s)
 
 
 def _among(session: Session, recording_id: str) -> Capture:
@@ -96,7 +106,7 @@ def _among(session: Session, recording_id: str) -> Capture:
     RecordingNotFound: to be asked before a query or a body that is wrong.
     """
     for capture in session.captures:
-        if capture.id == recording_id:
+        if capture.id == recording_id and capture.kind is CaptureKind.RECORDING:
             return capture
     raise RecordingNotFound(recording_id)
 

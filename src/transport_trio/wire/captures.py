@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from transport_trio.errors import InvalidRequest
-from transport_trio.models import Capture, CaptureLink, CaptureOptions, CaptureStatus, Session
+from transport_trio.models import Capture, CaptureKind, CaptureLink, CaptureOptions, CaptureStatus, Session
 from transport_trio.wire.out import timestamp
 from transport_trio.wire.requests import Body, body_of
 
@@ -68,9 +69,7 @@ def recording_changes(data: bytes, managed: frozenset[str]) -> CaptureOptions:
 def _options(body: PictureBody, managed: frozenset[str]) -> CaptureOptions:
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     more = given.pop("daily", {})
-    faults = [
-        (f"$.daily.{key}", "has a field of its own, or is set by the service") for key in sorted(managed & set(more))
-    ]
+    faults = managed_faults(more, managed)
     if "layout" in given and not isinstance(given["layout"].get("preset"), str):
         faults.append(("$.layout.preset", "is required"))
     if faults:
@@ -78,15 +77,30 @@ def _options(body: PictureBody, managed: frozenset[str]) -> CaptureOptions:
     return CaptureOptions(given=given, provider_options=more)
 
 
-def recording_answer(capture: Capture) -> dict[str, Any]:
-    def time(at: Any) -> str | None:
-        return timestamp(at) if at is not None else None
+def managed_faults(more: dict[str, Any], managed: frozenset[str]) -> list[tuple[str, str]]:
+    """What callers may not set in `daily`."""
+    return [
+        (f"$.daily.{key}", "has a field of its own, or is set by the service") for key in sorted(managed & set(more))
+    ]
 
+
+def recording_answer(capture: Capture) -> dict[str, Any]:
     return {
         "recording_id": capture.id,
         "provider_recording_id": capture.provider_id,
         "status": SHOWN.get(capture.status, capture.status.value),
         "type": capture.type,
+        **shown_times(capture),
+    }
+
+
+def shown_times(capture: Capture) -> dict[str, Any]:
+    """Who began one, when what happened, and what came of it."""
+
+    def time(at: datetime | None) -> str | None:
+        return timestamp(at) if at is not None else None
+
+    return {
         "started_by": "service" if capture.ours else "other",
         "requested_at": timestamp(capture.asked_at) if capture.ours else None,
         "started_at": time(capture.started_at),
@@ -99,7 +113,7 @@ def recording_answer(capture: Capture) -> dict[str, Any]:
 
 def recordings_answer(session: Session) -> dict[str, Any]:
     """All of a session's, the oldest first."""
-    recordings = [recording_answer(capture) for capture in session.captures]
+    recordings = [recording_answer(capture) for capture in session.captures if capture.kind is CaptureKind.RECORDING]
     return {"recordings": recordings, "total": len(recordings)}
 
 

@@ -172,9 +172,10 @@ def _own_fields(event: Event) -> dict[str, Any]:
                 "expires_at": timestamp(event.expires_at),
             }
         case CaptureEvent():
+            noun = "recording" if event.type.startswith("recording") else "transcript"
             told: dict[str, Any] = {
-                "recording_id": event.capture_id,
-                "provider_recording_id": event.provider_id,
+                f"{noun}_id": event.capture_id,
+                f"provider_{noun}_id": event.provider_id,
                 **_origin(event),
             }
             more = {"reason": event.reason, "duration_s": event.duration_s}

@@ -1,36 +1,73 @@
-"""Daily's recordings: of a call under way, and what there is of them afterwards."""
+"""Daily's recordings and transcriptions: of a call under way, and what there is of them afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
+import attrs
+
+from transport_trio.connectors.daily.answers import Answer
+from transport_trio.connectors.daily.capture_reading import (
+    parse_link,
+    parse_recording,
+    parse_recordings,
+    parse_transcript,
+    parse_transcripts,
+)
 from transport_trio.connectors.daily.client import DailyClient
 from transport_trio.connectors.daily.incall import ask_call
 from transport_trio.connectors.daily.operations import (
     DELETE_RECORDING,
+    DELETE_TRANSCRIPT,
     FIND_RECORDING,
+    FIND_TRANSCRIPT,
     LIST_RECORDINGS,
+    LIST_TRANSCRIPTS,
     RECORDING_LINK,
     START_RECORDING,
+    START_TRANSCRIPTION,
     STOP_RECORDING,
+    STOP_TRANSCRIPTION,
+    TRANSCRIPT_LINK,
     UPDATE_RECORDING,
+    UPDATE_TRANSCRIPTION,
+    Operation,
 )
-from transport_trio.connectors.daily.reading import (
-    DETAIL_MAX,
-    BrokenAnswer,
-    clean,
-    object_of,
-    parse_sent,
-    short,
-    unix_time,
-)
+from transport_trio.connectors.daily.reading import BrokenAnswer, object_of, parse_sent
 from transport_trio.errors import ItemNotFound
-from transport_trio.models import CaptureKind, CaptureLink, CaptureMoment, CaptureNews, CaptureOptions
+from transport_trio.models import CaptureKind, CaptureLink, CaptureNews, CaptureOptions, Room
 
-T = TypeVar("T")
 
+@attrs.frozen(kw_only=True)
+class _Calls:
+    """What is asked of Daily for one kind."""
+
+    start: Operation
+    update: Operation
+    stop: Operation
+    find: Operation
+    link: Operation
+    delete: Operation
+
+
+CALLS = {
+    CaptureKind.RECORDING: _Calls(
+        start=START_RECORDING,
+        update=UPDATE_RECORDING,
+        stop=STOP_RECORDING,
+        find=FIND_RECORDING,
+        link=RECORDING_LINK,
+        delete=DELETE_RECORDING,
+    ),
+    CaptureKind.TRANSCRIPTION: _Calls(
+        start=START_TRANSCRIPTION,
+        update=UPDATE_TRANSCRIPTION,
+        stop=STOP_TRANSCRIPTION,
+        find=FIND_TRANSCRIPT,
+        link=TRANSCRIPT_LINK,
+        delete=DELETE_TRANSCRIPT,
+    ),
+}
 # Our words for how one is made, and Daily's.
 NAMES = {
     "type": "type",
@@ -44,11 +81,17 @@ NAMES = {
     "max_duration_s": "maxDuration",
     "background_color": "backgroundColor",
     "data_outputs": "dataOutputs",
+    "language": "language",
+    "model": "model",
+    "profanity_filter": "profanity_filter",
+    "punctuate": "punctuate",
+    "include_raw_response": "includeRawResponse",
+    "participant_ids": "participants",
+    "transcription_geo": "transcription_geo",
 }
 # What callers may not put into `daily`: there is a word of ours for it, or it is ours to choose.
 MANAGED_CAPTURE_OPTIONS = frozenset({*NAMES.values(), "instanceId"})
 LISTED_MAX = "100"  # Daily's largest page; the newest come first
-STATUSES = {"in-progress": CaptureMoment.STARTED, "finished": CaptureMoment.READY}
 
 
 def capture_body(instance_id: str | None, options: CaptureOptions) -> dict[str, Any]:
@@ -58,146 +101,71 @@ def capture_body(instance_id: str | None, options: CaptureOptions) -> dict[str, 
     return body if instance_id is None else {**body, "instanceId": instance_id}
 
 
-async def start(client: DailyClient, room: str, instance_id: str, options: CaptureOptions) -> None:
-    body = capture_body(instance_id, options)
-    await ask_call(client, START_RECORDING, room, body, lambda answer: parse_sent(answer.json))
+async def start(client: DailyClient, room: str, kind: CaptureKind, instance_id: str, options: CaptureOptions) -> None:
+    await ask_call(client, CALLS[kind].start, room, capture_body(instance_id, options), _sent)
 
 
-async def update(client: DailyClient, room: str, instance_id: str | None, options: CaptureOptions) -> None:
-    body = capture_body(instance_id, options)
-    await ask_call(client, UPDATE_RECORDING, room, body, lambda answer: parse_sent(answer.json))
+async def update(
+    client: DailyClient, room: str, kind: CaptureKind, instance_id: str | None, options: CaptureOptions
+) -> None:
+    await ask_call(client, CALLS[kind].update, room, capture_body(instance_id, options), _sent)
 
 
-async def stop(client: DailyClient, room: str, instance_id: str | None) -> None:
-    body = {} if instance_id is None else {"instanceId": instance_id}
-    await ask_call(client, STOP_RECORDING, room, body, lambda answer: parse_sent(answer.json))
+async def stop(client: DailyClient, room: str, kind: CaptureKind, instance_id: str | None) -> None:
+    await ask_call(client, CALLS[kind].stop, room, capture_body(instance_id, CaptureOptions()), _sent)
 
 
-async def listed(client: DailyClient, room_name: str) -> tuple[CaptureNews, ...]:
-    params = {"room_name": room_name, "limit": LISTED_MAX}
+async def listed(client: DailyClient, room: Room, kind: CaptureKind) -> tuple[CaptureNews, ...]:
+    params = {"limit": LISTED_MAX}
+    if kind is CaptureKind.TRANSCRIPTION:
+        # Transcripts are listed by the room's id, which no other room of that name shares.
+        params |= {"roomId": room.provider_id or ""}
+        return await client.call(
+            LIST_TRANSCRIPTS, lambda answer: parse_transcripts(answer.json, answer.at), params=params
+        )
+    params |= {"room_name": room.name}
     return await client.call(
-        LIST_RECORDINGS, lambda answer: parse_recordings(answer.json, room_name, answer.at), params=params
+        LIST_RECORDINGS, lambda answer: parse_recordings(answer.json, room.name, answer.at), params=params
     )
 
 
-async def find(client: DailyClient, id_: str) -> CaptureNews | None:
-    def read(answer: Any) -> CaptureNews:
-        news = parse_recording(answer.json, answer.at)
+async def find(client: DailyClient, kind: CaptureKind, id_: str) -> CaptureNews | None:
+    parse = parse_recording if kind is CaptureKind.RECORDING else parse_transcript
+
+    def read(answer: Answer) -> CaptureNews:
+        news = parse(answer.json, answer.at)
         if news is None:
-            raise BrokenAnswer("it describes no recording")
+            raise BrokenAnswer(f"it describes no {kind}")
         return news
 
     try:
-        return await client.call(FIND_RECORDING, read, item=id_)
+        return await client.call(CALLS[kind].find, read, item=id_)
     except ItemNotFound:
         return None
 
 
-async def link(client: DailyClient, id_: str, valid_for_s: int | None) -> CaptureLink | None:
+async def link(client: DailyClient, kind: CaptureKind, id_: str, valid_for_s: int | None) -> CaptureLink | None:
     params = None if valid_for_s is None else {"valid_for_secs": str(valid_for_s)}
     try:
-        return await client.call(RECORDING_LINK, lambda answer: parse_link(answer.json), item=id_, params=params)
+        return await client.call(CALLS[kind].link, lambda answer: parse_link(answer.json), item=id_, params=params)
     except ItemNotFound:
         return None
 
 
-async def delete(client: DailyClient, id_: str) -> bool:
-    def read(answer: Any) -> bool:
-        if object_of(answer.json).get("deleted") is not True:
-            raise BrokenAnswer("it does not say that it is deleted")
-        return True
-
+async def delete(client: DailyClient, kind: CaptureKind, id_: str) -> bool:
     try:
-        return await client.call(DELETE_RECORDING, read, item=id_)
+        await client.call(CALLS[kind].delete, _deleted, item=id_)
     except ItemNotFound:
         return False
+    return True
 
 
-def parse_recordings(body: Any, room_name: str, now: datetime) -> tuple[CaptureNews, ...]:
-    """The recordings in a list; entries that make no sense are skipped, and those of another room.
-
-    Raises:
-        BrokenAnswer: there is no list.
-    """
-    entries = object_of(body).get("data")
-    if not isinstance(entries, list):
-        raise BrokenAnswer("it holds no list of recordings")
-    found = (parse_recording(entry, now) for entry in entries)
-    return tuple(news for news in found if news is not None and news.room_name in {None, room_name})
+def _sent(answer: Answer) -> None:
+    parse_sent(answer.json)
 
 
-def parse_recording(entry: Any, now: datetime) -> CaptureNews | None:
-    """What Daily says of one; None: it has no id, or is in no state that we know."""
-    if not isinstance(entry, dict):
-        return None
-    id_, moment = short(entry.get("id")), STATUSES.get(str(entry.get("status")))
-    if id_ is None or moment is None:
-        return None
-    started_at = unix_time(entry.get("start_ts"))
-    return CaptureNews(
-        kind=CaptureKind.RECORDING,
-        moment=moment,
-        occurred_at=started_at or now if moment is CaptureMoment.STARTED else now,
-        provider_id=id_,
-        room_name=short(entry.get("room_name")),
-        type=short(entry.get("type")),
-        started_at=started_at,
-        duration_s=seconds(entry.get("duration")),
-    )
-
-
-def parse_link(body: Any) -> CaptureLink:
-    """Raises:
-    BrokenAnswer: it holds no link.
-    """
-    answer = object_of(body)
-    url = answer.get("download_link", answer.get("link"))
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
-        raise BrokenAnswer("it holds no link")
-    return CaptureLink(url=url, expires_at=unix_time(answer.get("expires")))
-
-
-def seconds(value: Any) -> float | None:
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
-    return float(value) if usable else None
-
-
-# What Daily pushes of them, and what that tells us.
-PUSHED = {
-    "recording.started": CaptureMoment.STARTED,
-    "recording.ready-to-download": CaptureMoment.READY,
-    "recording.error": CaptureMoment.ERROR,
-}
-
-
-def pushed(type_: str, id_: str | None, payload: Mapping[str, Any], at: datetime) -> CaptureNews | None:
-    """What a push says; None: neither of which recording nor of which room it is.
-
-    A start names no room, a mishap no recording, and the end no instance: that one stands in the id of the push.
-    """
-    moment = PUSHED[type_]
-    instance = short(payload.get("instance_id")) or _instance_in(id_)
-    provider_id, room_name = short(payload.get("recording_id")), short(payload.get("room_name"))
-    if instance is None and provider_id is None:
-        return None
-    started_at = unix_time(payload.get("start_ts"))
-    reason = payload.get("error_msg")
-    told_at = {CaptureMoment.STARTED: started_at, CaptureMoment.ERROR: unix_time(payload.get("timestamp"))}
-    return CaptureNews(
-        kind=CaptureKind.RECORDING,
-        moment=moment,
-        occurred_at=min(told_at.get(moment) or at, at),
-        instance_id=instance,
-        provider_id=provider_id,
-        room_name=room_name,
-        type=short(payload.get("type")),
-        started_at=started_at,
-        duration_s=seconds(payload.get("duration")),
-        reason=clean(reason, DETAIL_MAX) if isinstance(reason, str) and reason else None,
-    )
-
-
-def _instance_in(id_: str | None) -> str | None:
-    """The instance in `rec-rtd-<instance>-<seconds>`."""
-    parts = (id_ or "").split("-")
-    return "-".join(parts[2:-1]) if len(parts) == 8 else None
+def _deleted(answer: Answer) -> None:
+    """Strict, since asking again does no harm and a proxy's 200 would. Transcripts say it by their status."""
+    said = object_of(answer.json)
+    if said.get("deleted") is not True and said.get("status") != "t_deleted":
+        raise BrokenAnswer("it does not say that it is deleted")

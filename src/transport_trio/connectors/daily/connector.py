@@ -170,27 +170,27 @@ class DailyConnector:
         await incall.send_message(self._client, room_name, recipient, data)
 
     async def start_capture(self, room_name: str, kind: CaptureKind, instance_id: str, options: CaptureOptions) -> None:
-        await capturing.start(self._client, room_name, instance_id, options)
+        await capturing.start(self._client, room_name, kind, instance_id, options)
 
     async def update_capture(
         self, room_name: str, kind: CaptureKind, instance_id: str | None, options: CaptureOptions
     ) -> None:
-        await capturing.update(self._client, room_name, instance_id, options)
+        await capturing.update(self._client, room_name, kind, instance_id, options)
 
     async def stop_capture(self, room_name: str, kind: CaptureKind, instance_id: str | None) -> None:
-        await capturing.stop(self._client, room_name, instance_id)
+        await capturing.stop(self._client, room_name, kind, instance_id)
 
     async def captures(self, room: Room, kind: CaptureKind) -> tuple[CaptureNews, ...]:
-        return await capturing.listed(self._client, room.name)
+        return await capturing.listed(self._client, room, kind)
 
     async def find_capture(self, kind: CaptureKind, provider_id: str) -> CaptureNews | None:
-        return await capturing.find(self._client, provider_id)
+        return await capturing.find(self._client, kind, provider_id)
 
     async def capture_link(self, kind: CaptureKind, provider_id: str, valid_for_s: int | None) -> CaptureLink | None:
-        return await capturing.link(self._client, provider_id, valid_for_s)
+        return await capturing.link(self._client, kind, provider_id, valid_for_s)
 
     async def delete_capture(self, kind: CaptureKind, provider_id: str) -> bool:
-        return await capturing.delete(self._client, provider_id)
+        return await capturing.delete(self._client, kind, provider_id)
 
     async def visits(self, room_name: str, start: datetime, end: datetime) -> tuple[Visit, ...] | None:
         return await meetings.visits(self._client, room_name, start, end)

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from transport_trio.connectors.daily.capturing import PUSHED, pushed
+from transport_trio.connectors.daily.capture_reading import PUSHED, pushed
 from transport_trio.connectors.daily.reading import NAME_MAX, BrokenAnswer, clean, parse_json, short, unix_time
 from transport_trio.connectors.daily.signature import check_signature
 from transport_trio.errors import WebhookRefused

@@ -12,6 +12,7 @@ from transport_trio.models import (
     RoomPlan,
     TokenOptions,
     TokenPlan,
+    is_transcribed,
 )
 
 # What callers may not put into `options.daily`: we set these ourselves, or they are no room properties at all.
@@ -97,7 +98,7 @@ def token_body(plan: TokenPlan) -> dict[str, Any]:
     permissions: dict[str, Any] = {"canSend": _can_send(person.permissions)}
     if person.permissions.can_admin:
         permissions["canAdmin"] = True
-    elif _is_transcribed(config) and not person.is_owner:
+    elif is_transcribed(config) and not person.is_owner:
         # Only owners and admins can start it, and a session often has no owner: see the ADR.
         permissions["canAdmin"] = [TRANSCRIPTION]
     properties["permissions"] = permissions
@@ -123,12 +124,8 @@ def permissions_body(change: PermissionsChange, config: RoomConfig) -> dict[str,
         body["canSend"] = _can_send(change.sending)
     if change.can_admin is not None:
         # Who is no admin keeps what the room's tokens give to everybody.
-        body["canAdmin"] = change.can_admin or ([TRANSCRIPTION] if _is_transcribed(config) else False)
+        body["canAdmin"] = change.can_admin or ([TRANSCRIPTION] if is_transcribed(config) else False)
     return body
-
-
-def _is_transcribed(config: RoomConfig) -> bool:
-    return config.enable_transcription or config.auto_start_transcription
 
 
 def _admission(options: TokenOptions) -> dict[str, Any]:

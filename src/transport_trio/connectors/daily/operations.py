@@ -135,6 +135,40 @@ DELETE_RECORDING = Operation(
     name="delete_recording", method="DELETE", path="/recordings/{item}", purpose="keeping", of_item=True
 )
 
+START_TRANSCRIPTION = Operation(
+    name="start_transcription",
+    method="POST",
+    path="/rooms/{room}/transcription/start",
+    purpose="people",
+    repeatable=False,
+    of_room=True,
+)
+UPDATE_TRANSCRIPTION = Operation(
+    name="update_transcription",
+    method="POST",
+    path="/rooms/{room}/transcription/update",
+    purpose="people",
+    of_room=True,
+)
+STOP_TRANSCRIPTION = Operation(
+    name="stop_transcription",
+    method="POST",
+    path="/rooms/{room}/transcription/stop",
+    purpose="people",
+    repeatable=False,
+    of_room=True,
+)
+LIST_TRANSCRIPTS = Operation(name="list_transcripts", method="GET", path="/transcript", purpose="keeping")
+FIND_TRANSCRIPT = Operation(
+    name="find_transcript", method="GET", path="/transcript/{item}", purpose="keeping", of_item=True
+)
+TRANSCRIPT_LINK = Operation(
+    name="transcript_link", method="GET", path="/transcript/{item}/access-link", purpose="keeping", of_item=True
+)
+DELETE_TRANSCRIPT = Operation(
+    name="delete_transcript", method="DELETE", path="/transcript/{item}", purpose="keeping", of_item=True
+)
+
 OPERATIONS = (
     *(
         CHECK,
@@ -152,5 +186,7 @@ OPERATIONS = (
     *(LIST_WEBHOOKS, CREATE_WEBHOOK, UPDATE_WEBHOOK, DELETE_WEBHOOK),
     *(EJECT, SEND_MESSAGE, UPDATE_PERMISSIONS),
     *(START_RECORDING, UPDATE_RECORDING, STOP_RECORDING),
+    *(START_TRANSCRIPTION, UPDATE_TRANSCRIPTION, STOP_TRANSCRIPTION),
+    *(LIST_TRANSCRIPTS, FIND_TRANSCRIPT, TRANSCRIPT_LINK, DELETE_TRANSCRIPT),
     *(LIST_RECORDINGS, FIND_RECORDING, RECORDING_LINK, DELETE_RECORDING),
 )

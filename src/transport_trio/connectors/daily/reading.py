@@ -71,7 +71,7 @@ def parse_room(body: Any, name: str, domain: str) -> Room:
         url=url if isinstance(url, str) and url else f"https://{domain}.daily.co/{name}",
         provider_id=provider_id if isinstance(provider_id, str) and provider_id else None,
         expires_at=unix_time(config.get("exp")) if isinstance(config, dict) else None,
-        created_at=_iso_time(room.get("created_at")),
+        created_at=iso_time(room.get("created_at")),
         metadata=dict(room),
     )
 
@@ -208,7 +208,7 @@ def _participant(entry: Any, now: datetime) -> Participant | None:
         id=id_,
         user_id=short(entry.get("userId")),
         name=clean(name, NAME_MAX) if isinstance(name, str) and name else None,
-        joined_at=_iso_time(entry.get("joinTime")) or _since(entry.get("duration"), now),
+        joined_at=iso_time(entry.get("joinTime")) or _since(entry.get("duration"), now),
     )
 
 
@@ -227,7 +227,7 @@ def object_of(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def _iso_time(value: Any) -> datetime | None:
+def iso_time(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:

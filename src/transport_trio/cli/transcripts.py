@@ -1,0 +1,122 @@
+"""`transport-trio transcripts`: what is written down of what is said in a session's call."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from transport_trio.cli.client import Call
+from transport_trio.cli.lines import plain
+from transport_trio.cli.participants import JsonObject
+from transport_trio.cli.recordings import SESSION, line
+from transport_trio.cli.sessions import asked, json_option, print_json, session_path
+from transport_trio.cli.target import Target, service_options
+
+
+@click.group(
+    epilog=f"""\b
+    Examples:
+      transport-trio transcripts start {SESSION} --language de
+      transport-trio transcripts list {SESSION}
+    """
+)
+def transcripts() -> None:
+    """Have what is said in a session's call written down; see, fetch and delete what there is of it."""
+
+
+@transcripts.command(
+    epilog=f"""\b
+    Example:
+      transport-trio transcripts start {SESSION} --options '{{"punctuate": true}}'
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.option("--language", metavar="CODE", help="What is spoken.")
+@click.option("--options", type=JsonObject(), help="Further fields of the request, as a JSON object.")
+@json_option
+def start(target: Target, session_id: str, language: str | None, options: dict[str, Any] | None, as_json: bool) -> None:
+    """Start a transcription."""
+    body = {**(options or {}), **({} if language is None else {"language": language})}
+    call = Call(method="POST", path=session_path(session_id) + "/transcription/start", body=body)
+    _show(asked(target, call, as_json).body, as_json)
+
+
+@transcripts.command(
+    epilog=f"""\b
+    Example:
+      transport-trio transcripts stop {SESSION}
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.argument("transcript_id", required=False)
+@json_option
+def stop(target: Target, session_id: str, transcript_id: str | None, as_json: bool) -> None:
+    """Stop a transcription, by default the latest that runs."""
+    body = {} if transcript_id is None else {"transcript_id": transcript_id}
+    call = Call(method="POST", path=session_path(session_id) + "/transcription/stop", body=body)
+    _show(asked(target, call, as_json).body, as_json)
+
+
+@transcripts.command(
+    name="list",
+    epilog=f"""\b
+    Example:
+      transport-trio transcripts list {SESSION}
+    """,
+)
+@service_options
+@click.argument("session_id")
+@json_option
+def list_(target: Target, session_id: str, as_json: bool) -> None:
+    """List a session's transcripts, the oldest first."""
+    answer = asked(target, Call(method="GET", path=session_path(session_id) + "/transcripts"), as_json)
+    if as_json:
+        print_json(answer.body)
+        return
+    for transcript in answer.body.get("transcripts") or []:
+        click.echo(line(transcript, "transcript_id"))
+    click.echo(f"{plain(answer.body.get('total'))} transcripts")
+
+
+@transcripts.command(
+    epilog=f"""\b
+    Example:
+      curl "$(transport-trio transcripts link {SESSION} TRANSCRIPT_ID)"
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.argument("transcript_id")
+@json_option
+def link(target: Target, session_id: str, transcript_id: str, as_json: bool) -> None:
+    """Print a link by which anybody can fetch a transcript that is ready."""
+    answer = asked(target, Call(method="GET", path=_path(session_id, transcript_id) + "/link"), as_json)
+    print_json(answer.body) if as_json else click.echo(plain(answer.body.get("download_link")))
+
+
+@transcripts.command(
+    epilog=f"""\b
+    Example:
+      transport-trio transcripts delete {SESSION} TRANSCRIPT_ID
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.argument("transcript_id")
+@json_option
+def delete(target: Target, session_id: str, transcript_id: str, as_json: bool) -> None:
+    """Delete a transcript at the provider, for good."""
+    call = Call(method="DELETE", path=_path(session_id, transcript_id))
+    _show(asked(target, call, as_json).body, as_json)
+
+
+def _path(session_id: str, transcript_id: str) -> str:
+    return f"{session_path(session_id)}/transcripts/{quote(transcript_id, safe='', errors='replace')}"
+
+
+def _show(transcript: dict[str, Any], as_json: bool) -> None:
+    print_json(transcript) if as_json else click.echo(line(transcript, "transcript_id"))

@@ -1,0 +1,42 @@
+"""`transport-trio transcripts`: what it asks of the service, and how it tells the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from transport_trio.cli.entry import cli
+
+ID = "7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11"
+ONE = {"transcript_id": "t1", "status": "transcribing", "started_at": "2026-01-01T11:30:00Z"}
+SPOKEN = ("start", "--language", "de", "--options", '{"punctuate": true}')
+
+
+def invoke(*args: str) -> Result:
+    return CliRunner().invoke(cli, ["transcripts", *args])
+
+
+@pytest.mark.parametrize(
+    ("args", "asked", "body"),
+    [
+        (SPOKEN, "POST transcription/start", {"language": "de", "punctuate": True}),
+        (("stop",), "POST transcription/stop", {}),
+        (("stop", "t1"), "POST transcription/stop", {"transcript_id": "t1"}),
+        (("delete", "t1"), "DELETE transcripts/t1", None),
+    ],
+)
+def test_each_asks_for_what_it_was_told(scripted: Any, args: tuple[str, ...], asked: str, body: Any) -> None:
+    scripted.answer = (200, ONE)
+    result = invoke(args[0], "--url", scripted.url, ID, *args[1:])
+    (request,) = scripted.requests
+    assert f"{request['method']} {request['path'].removeprefix(f'/sessions/{ID}/')}" == asked
+    assert request["body"] == body
+    assert result.output == "t1  transcribing  since 2026-01-01T11:30:00Z\n"
+
+
+def test_list_and_link_print_what_there_is(scripted: Any) -> None:
+    scripted.answer = (200, {"transcripts": [ONE], "total": 1, "download_link": "https://x/y"})
+    assert invoke("list", "--url", scripted.url, ID).output.splitlines()[-1] == "1 transcripts"
+    assert invoke("link", "--url", scripted.url, ID, "t1").output == "https://x/y\n"
