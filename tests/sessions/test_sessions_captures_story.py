@@ -351,3 +351,16 @@ async def test_a_transcription_goes_its_way_with_and_without_a_transcript(
         assert (await only(service, session)).status is expected
     types = [type_ for type_ in world.types(session.id) if type_.startswith("transcript")]
     assert types == ["transcription_started", "transcription_stopped", *(["transcript_ready"] if kept else [])]
+
+
+async def test_whoever_rejoined_is_transcribed_by_the_id_that_was_told(autojump_clock: MockClock, world: World) -> None:
+    async with world.service() as service:
+        session = (await service.create(a_request())).session
+        first = world.connector.join(session.room.name, "Ada", "u1")
+        await trio.sleep(16)
+        world.connector.leave(session.room.name, first)
+        second = world.connector.join(session.room.name, "Ada", "u1")
+        await trio.sleep(16)
+        options = CaptureOptions(given={"participant_ids": [first.id]})
+        await service.capture(session.id, StartCapture(kind=CaptureKind.TRANSCRIPTION, options=options))
+    assert world.connector.capture_calls[-1][3].given == {"participant_ids": [second.id]}
