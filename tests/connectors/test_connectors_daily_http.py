@@ -29,6 +29,7 @@ async def test_requests_look_as_daily_wants_them(scripted: Scripted, name: str) 
         == {
             "create_room": "POST /v1/rooms",
             "find_room": "GET /v1/rooms/lobby",
+            "extend_room": "POST /v1/rooms/lobby",
             "delete_room": "DELETE /v1/rooms/lobby",
             "list_rooms": "GET /v1/rooms?limit=100&starting_after=r1",
             "delete_rooms": "DELETE /v1/batch/rooms",
@@ -45,6 +46,7 @@ async def test_requests_look_as_daily_wants_them(scripted: Scripted, name: str) 
             "find_capture": "GET /v1/recordings/r1",
             "capture_link": "GET /v1/recordings/r1/access-link",
             "delete_capture": "DELETE /v1/recordings/r1",
+            "visits": "GET /v1/meetings?room=lobby&timeframe_start=1767268785&timeframe_end=1767268815&limit=100",
             "check": "GET /v1/",
         }[name]
     )
