@@ -1,16 +1,19 @@
 """How many sessions a second, and how long a caller waits; the provider's own time subtracted.
 
     python benchmarks/create_sessions.py
-    python benchmarks/create_sessions.py --sign-tokens
+    python benchmarks/create_sessions.py --tokens minted signed --provider-ms 50 --callers 1
     python benchmarks/create_sessions.py --sessions 500 --callers 1 8 32 --json create.json --plot create.png
 
 The provider is the sandbox on the same machine, without its rate limits. What it takes is read from the service's own
-metric (`transport_provider_seconds`) and subtracted from the mean; the percentiles are as callers see them.
+metric (`transport_provider_seconds`) and subtracted from the mean; the percentiles are as callers see them. With
+`--provider-ms` each answer of the provider comes so much later, as from a real one over the internet. Tokens can be
+minted by the provider, or signed by the service.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -19,7 +22,7 @@ import trio
 from harness import Progress, Target, Watch, arguments, cpu_s, percentile, plot, report, running_service
 
 
-async def measure(target: Target, sessions: int, callers: int) -> dict[str, Any]:
+async def measure(target: Target, sessions: int, callers: int, tokens: str = "minted") -> dict[str, Any]:
     waits_s: list[float] = []
     progress = Progress(f"{callers} callers", sessions)
     limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
@@ -50,6 +53,7 @@ async def measure(target: Target, sessions: int, callers: int) -> dict[str, Any]
     mean_s = sum(waits_s) / len(waits_s)
     return {
         "callers": callers,
+        "tokens": tokens,
         "sessions": len(waits_s),
         "per second": len(waits_s) / took_s,
         "p50 ms": percentile(waits_s, 0.5) * 1000,
@@ -71,25 +75,42 @@ async def provider_seconds(client: httpx.AsyncClient) -> float:
     )
 
 
+def slow_down(target: Target, provider_ms: float) -> None:
+    fault = {"kind": "delay", "delay_s": provider_ms / 1000}
+    httpx.put(f"{target.sandbox_url}/sandbox/faults", json={"faults": [fault]}).raise_for_status()
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--sessions", type=int, default=300, help="sessions to create in each row")
-    parser.add_argument("--sign-tokens", action="store_true", help="sign meeting tokens without asking the provider")
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16], help="callers at once, a row each")
+    parser.add_argument(
+        "--tokens",
+        choices=("minted", "signed"),
+        nargs="+",
+        default=["minted"],
+        help="whence meeting tokens come, by turns",
+    )
+    parser.add_argument("--provider-ms", type=float, default=0.0, help="how much later the provider answers")
     options = parser.parse_args()
-    with running_service(
-        CREATE_QUEUE_MAX="1000",
-        SESSIONS_MAX="1000000",
-        PRESENCE_POLL_S="3600",
-        DAILY_SIGN_TOKENS="true" if options.sign_tokens else "false",
-    ) as target:
-        trio.run(measure, target, 20, 2)  # warm up
-        rows = [trio.run(measure, target, options.sessions, callers) for callers in options.callers]
+    settings = {"CREATE_QUEUE_MAX": "1000", "SESSIONS_MAX": "1000000", "PRESENCE_POLL_S": "3600"}
+    rows = []
+    with ExitStack() as stack:
+        targets = {
+            tokens: stack.enter_context(running_service(DAILY_SIGN_TOKENS=str(tokens == "signed").lower(), **settings))
+            for tokens in options.tokens
+        }
+        for target in targets.values():
+            trio.run(measure, target, 20, 2)  # warm up
+            if options.provider_ms:
+                slow_down(target, options.provider_ms)
+        for callers in options.callers:
+            for tokens, target in targets.items():
+                rows.append(trio.run(measure, target, options.sessions, callers, tokens))
     report("create_sessions", rows, options)
     if options.plot:
-        plot(
-            options.plot, "Creating sessions", "callers", ["p50 ms", "p99 ms", "mean less provider ms"], rows, unit="ms"
-        )
+        columns = ["p50 ms", "p99 ms", "mean less provider ms"]
+        plot(options.plot, "Creating sessions", "callers", columns, rows, unit="ms", by="tokens")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ DONE = (
     "server",
     "request",
     "rooms",
+    "tokens",
     "webhook",
     "lag s",
     "TLS",

@@ -107,8 +107,14 @@ def test_presence(tmp_path: Path) -> None:
 
 
 def test_create_sessions(tmp_path: Path) -> None:
-    rows = run(tmp_path, "create_sessions", "--sessions", "20", "--callers", "1", "4")
-    assert [row["sessions"] for row in rows] == [20, 20]
+    late = ("--tokens", "minted", "signed", "--provider-ms", "20")
+    rows = run(tmp_path, "create_sessions", "--sessions", "20", "--callers", "1", "4", *late)
+    assert [(row["callers"], row["tokens"], row["sessions"]) for row in rows] == [
+        (callers, tokens, 20) for callers in (1, 4) for tokens in ("minted", "signed")
+    ]
+    # Each request to the provider takes 20 ms, and signing spares one of two.
+    assert all(row["mean ms"] - row["mean less provider ms"] >= 20 for row in rows)
+    assert all(row["mean ms"] >= 40 for row in rows if row["tokens"] == "minted")
 
 
 def test_relay_backlog(tmp_path: Path) -> None:
