@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -96,6 +98,19 @@ async def test_a_copy_of_the_folder_proves_nothing_of_what_was_before_it(
         assert await claim(tmp_path / "b", clock, before, after) == [Claim.UNPROVEN, Claim.OURS]
         assert await claim(tmp_path / "a", clock, before, after) == [Claim.OURS, Claim.FOREIGN]
     assert caplog.text.count("data folder was copied or moved") == 1
+
+
+async def test_a_copy_in_the_root_of_another_volume_is_a_copy(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The roots of two file systems have the same inode."""
+    with trio.fail_after(TEST_S):
+        before = await named(tmp_path, clock)
+        assert await claim(tmp_path, clock, before) == [Claim.OURS]
+        here = os.statvfs(tmp_path)
+        elsewhere = SimpleNamespace(f_fsid=here.f_fsid ^ 1)
+        monkeypatch.setattr("transport_trio.journal.instance.os.statvfs", lambda _path: elsewhere)
+        assert await claim(tmp_path, clock, before) == [Claim.UNPROVEN]
 
 
 async def test_a_clone_of_the_disk_does_not_prove_what_was_named_after_it(tmp_path: Path, clock: Clock) -> None:

@@ -40,7 +40,7 @@ CLOSE_S = 2.0
 class Instance:
     """Implements `ports.Ownership` for one folder, whose lock the caller holds. Made by `open_instance`."""
 
-    def __init__(self, folder: Path, clock: Clock, former: tuple[Run, ...], place: int = 0) -> None:
+    def __init__(self, folder: Path, clock: Clock, former: tuple[Run, ...], place: str = "") -> None:
         self._path = folder / INSTANCE_NAME
         self._place = place
         self._clock = clock
@@ -149,9 +149,9 @@ def _shown(run: Run) -> dict[str, Any]:
     }
 
 
-def _open(folder: Path) -> tuple[tuple[Run, ...], int]:
-    """The runs that the folder knows of, and its number in the file system, which a copy has not got."""
-    place, written = folder.stat().st_ino, _read(folder / INSTANCE_NAME)
+def _open(folder: Path) -> tuple[tuple[Run, ...], str]:
+    """The runs that the folder knows of, and its place, which a copy has not got."""
+    place, written = _place(folder), _read(folder / INSTANCE_NAME)
     if written is None:
         return (), place
     known, runs = written
@@ -159,6 +159,11 @@ def _open(folder: Path) -> tuple[tuple[Run, ...], int]:
         log.warning("data folder was copied or moved: rooms named in it before are not deleted")
         runs = tuple(attrs.evolve(run, is_doubted=True) for run in runs)
     return runs, place
+
+
+def _place(folder: Path) -> str:
+    """Its file system and its number there; the roots of two file systems mostly have the same number."""
+    return f"{os.statvfs(folder).f_fsid:x}:{folder.stat().st_ino}"
 
 
 def _read(path: Path) -> tuple[Any, tuple[Run, ...]] | None:
