@@ -286,6 +286,28 @@ async def test_one_that_goes_meanwhile_does_not_keep_the_others(autojump_clock: 
     assert (sweep.deleted, domain.world.connector.count("delete_room")) == (len(names), len(names))
 
 
+async def test_one_that_the_provider_keeps_does_not_keep_the_others(autojump_clock: MockClock, domain: Domain) -> None:
+    for number in range(4):
+        domain.room(HOUR_S + number)
+    connector = domain.world.connector
+    connector.fail("delete_rooms", ProviderRejected("daily", 400, "a room cannot be deleted"), times=None)
+    connector.fail("delete_room", ProviderRejected("daily", 400, "this room cannot be deleted"))
+    sweep = await domain.sweep()
+    assert (sweep.deleted, sweep.left()[OrphanKind.EMPTY], sweep.failure) == (3, 1, None)
+    assert len(domain.left) == 1
+
+
+async def test_a_refused_key_ends_the_sweep(autojump_clock: MockClock, domain: Domain) -> None:
+    for number in range(4):
+        domain.room(HOUR_S + number)
+    connector = domain.world.connector
+    connector.fail("delete_rooms", ProviderRejected("daily", 401, "authentication-error"), times=None)
+    connector.fail("delete_room", ProviderRejected("daily", 401, "authentication-error"), times=None)
+    async with domain.swept(wait_s=50) as service:
+        assert service.orphans.latest[0].failure is not None
+        assert connector.count("delete_room") == 1
+
+
 async def test_a_lost_answer_is_not_repeated_and_the_next_sweep_knows(
     autojump_clock: MockClock, domain: Domain
 ) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Protocol
 
 import attrs
@@ -33,6 +34,8 @@ ORPHANS_MAX = 10_000
 BATCH = 25
 # The room that the next page begins after may be deleted meanwhile: so many before it are tried.
 STEPS_BACK = 5
+# These are about us, and so about all rooms.
+KEY_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class Holder(Protocol):
@@ -157,11 +160,23 @@ class Sweeping:
                 # All or nothing: one of them has gone a moment ago, or cannot be deleted.
                 log.info("orphans are deleted one by one", extra={"rooms": len(sure), "error": str(exc)})
                 for room in sure:
-                    if await self._is_sure(room) and await self._connector.delete_room(room.name):
-                        self._gone(room)
+                    await self._delete_one(room)
             else:
                 for room in sure:
                     self._gone(room)
+
+    async def _delete_one(self, room: Room) -> None:
+        if not await self._is_sure(room):
+            return
+        try:
+            if await self._connector.delete_room(room.name):
+                self._gone(room)
+        except ProviderRejected as exc:
+            if exc.status in KEY_REFUSALS:
+                raise
+            # A room that the provider keeps must not keep the others.
+            told = {"provider": self._connector.name, "room_name": room.name, "error": str(exc)}
+            log.warning("orphan cannot be deleted", extra=told)
 
     async def _is_free(self, room: Room, reserved: ExitStack) -> bool:
         """Whether nobody needs the room; then nobody can take its name until `reserved` ends."""
