@@ -113,6 +113,23 @@ async def test_a_copy_in_the_root_of_another_volume_is_a_copy(
         assert await claim(tmp_path, clock, before) == [Claim.UNPROVEN]
 
 
+async def test_a_clock_that_is_set_back_begins_another_run(tmp_path: Path, clock: Clock) -> None:
+    """Names before the beginning of their run would be nobody's, and those before its end vouched for in advance."""
+    with trio.fail_after(TEST_S):
+        clock.time += timedelta(hours=1)
+        async with open_instance(tmp_path, clock) as instance:
+            early = room(instance.new_id("tt"), clock.now())
+            clock.time -= timedelta(hours=1)
+            right = room(instance.new_id("tt"), clock.now())
+            await instance.close()
+            copied = (tmp_path / INSTANCE_NAME).read_bytes()
+            clock.time += timedelta(minutes=2)
+            later = room(instance.new_id("tt"), clock.now())
+        assert await claim(tmp_path, clock, early, right, later) == [Claim.OURS] * 3
+        (tmp_path / INSTANCE_NAME).write_bytes(copied)
+        assert await claim(tmp_path, clock, right, later) == [Claim.OURS, Claim.UNPROVEN]
+
+
 async def test_a_clone_of_the_disk_does_not_prove_what_was_named_after_it(tmp_path: Path, clock: Clock) -> None:
     """There the folder has the number that it had."""
     file = tmp_path / INSTANCE_NAME

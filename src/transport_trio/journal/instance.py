@@ -31,6 +31,8 @@ KEY_BYTES = 32
 # Names of the latest moments before a `kill -9` are not in the file: that is no twin.
 WRITE_PAUSE_S = 1.0
 TWIN_AFTER = timedelta(seconds=60)
+# Smaller steps of the clock are only corrections.
+SET_BACK = timedelta(seconds=1)
 # No room lives longer than a session, which ends after 30 days at most unless it was extended.
 RUNS_KEPT = timedelta(days=60)
 RUNS_MAX = 64
@@ -54,6 +56,9 @@ class Instance:
 
     def new_id(self, room_prefix: str) -> SessionId:
         now = self._clock.now()
+        if self._run is not None and now < self._run.vouched_until - SET_BACK:
+            # What this run would name now it could not prove, and its word would hold until that time comes again.
+            self._former, self._run = (*self._former, self._run), None
         run = self._run or Run(key=secrets.token_bytes(KEY_BYTES), began_at=now, vouched_until=now)
         self._run = attrs.evolve(run, vouched_until=max(run.vouched_until, now))
         self._changed()
