@@ -174,6 +174,13 @@ def test_lists_are_read_tolerantly(entry: Any, count: int) -> None:
     assert len(found) == count
 
 
+@pytest.mark.parametrize("start_ts", [253402300799, -62135596800, 1e300])
+def test_a_start_at_the_end_of_all_time_is_not_known(start_ts: float) -> None:
+    """A sum with it would be no time any more."""
+    [news] = parse_recordings({"data": [{"id": "r1", "status": "finished", "start_ts": start_ts}]}, "call", NOON)
+    assert (news.started_at, news.occurred_at) == (None, NOON)
+
+
 @pytest.mark.parametrize("body", [{}, {"download_link": 1}, {"download_link": "javascript:alert(1)"}, []])
 def test_what_is_no_link_is_refused(body: Any) -> None:
     with pytest.raises(BrokenAnswer):

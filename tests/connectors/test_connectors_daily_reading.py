@@ -149,6 +149,7 @@ def test_names_lose_control_characters_and_excess_length(name: Any, read: str | 
         ("2026-01-01T12:30:00+01:00", 5, NOON - timedelta(minutes=30)),
         ("2026-01-01T11:30:00", 5, NOON - timedelta(minutes=30)),
         ("0001-01-01T00:00:00+14:00", 5, NOON - timedelta(seconds=5)),
+        ("9999-12-31T23:59:59Z", 5, NOON - timedelta(seconds=5)),
         ("at noon", 5, NOON - timedelta(seconds=5)),
         (1700000000, 5.5, NOON - timedelta(seconds=5.5)),
         (None, None, NOON),

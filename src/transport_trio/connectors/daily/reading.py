@@ -20,6 +20,8 @@ NAME_MAX = 128
 ID_MAX = 128
 DETAIL_MAX = 300
 SECRET_MIN = 16
+# Beyond these years a time is nonsense; sums and differences of others stay what a datetime can hold.
+YEARS = range(1970, 9000)
 # Control characters, lone surrogates, line and paragraph separators: what would break a terminal, UTF-8 or a log line.
 UNWANTED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
@@ -232,7 +234,7 @@ def iso_time(value: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return _sane(time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC))
     except (ValueError, OverflowError):
         return None
 
@@ -241,9 +243,13 @@ def unix_time(value: Any) -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
-        return datetime.fromtimestamp(value, UTC)
+        return _sane(datetime.fromtimestamp(value, UTC))
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _sane(time: datetime) -> datetime | None:
+    return time if time.year in YEARS else None
 
 
 def _since(duration_s: Any, now: datetime) -> datetime:
@@ -251,7 +257,7 @@ def _since(duration_s: Any, now: datetime) -> datetime:
     if isinstance(duration_s, bool) or not isinstance(duration_s, (int, float)) or duration_s < 0:
         return now
     try:
-        return now - timedelta(seconds=duration_s)
+        return _sane(now - timedelta(seconds=duration_s)) or now
     except OverflowError:
         return now
 
