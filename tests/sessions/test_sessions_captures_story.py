@@ -224,6 +224,28 @@ async def test_one_that_somebody_in_the_call_started_is_found_by_its_id(
         assert service.captures.hear("daily", attrs.evolve(elsewhere, room_name="other")) == "foreign"
 
 
+async def test_a_bug_in_a_push_or_in_a_look_ends_nothing_else(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise OverflowError("date value out of range")
+
+    async with world.service() as service:
+        session = await a_call(service, world)
+        await service.capture(session.id, START)
+        news = entry(session, "r9", CaptureMoment.STARTED)
+        stranger = attrs.evolve(news, instance_id="c3df927c", room_name=None)
+        with monkeypatch.context() as bugs:
+            bugs.setattr(world.connector, "captures", broken)
+            bugs.setattr(world.connector, "find_capture", broken)
+            assert service.captures.hear("daily", stranger) == "taken"
+            await trio.sleep(30)
+        assert world.metric("transport_capture_looks_total", outcome="crashed") >= 1
+        world.connector.recorded[session.room.name] = [news]
+        await trio.sleep(60)
+        assert (await only(service, session)).status is CaptureStatus.RUNNING
+
+
 @pytest.mark.parametrize("starts", [True, False])
 async def test_what_should_start_by_itself_is_looked_for(autojump_clock: MockClock, world: World, starts: bool) -> None:
     async with world.service() as service:

@@ -155,6 +155,23 @@ async def test_the_provider_is_asked_some_time_after_the_end(autojump_clock: Moc
     assert world.metric("transport_summaries_total", provider="daily", outcome="done") == 1
 
 
+async def test_a_bug_in_one_summary_ends_nothing_else(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise OverflowError("date value out of range")
+
+    async with world.service() as service:
+        with monkeypatch.context() as bugs:
+            bugs.setattr(world.connector, "visits", broken)
+            await a_visited_session(service, world)
+            await trio.sleep(FIRST_ASK_S + 1)
+        assert world.metric("transport_summaries_total", provider="daily", outcome="crashed") == 1
+        session = await a_visited_session(service, world)
+        await trio.sleep(FIRST_ASK_S + 1)
+        assert await reconciled(service, session) is Reconciled.DONE
+
+
 async def test_who_did_not_ask_for_it_is_told_nothing(autojump_clock: MockClock, world: World) -> None:
     async with world.service() as service:
         session = await a_visited_session(service, world)

@@ -214,6 +214,9 @@ class CaptureDesk:
                 if whose is not None:
                     line.book.look_soon(whose)
                 log.warning("push of a recording not stored", extra={"session_id": whose, "error": str(exc)})
+            except Exception:
+                # A bug in one push must not end the service.
+                log.exception("push of a recording crashed", extra={"provider": provider})
 
     async def _take_in(self, provider: str, news: CaptureNews) -> None:
         whose = self._whose(provider, news)
@@ -250,6 +253,10 @@ class CaptureDesk:
                 log.debug("look for recordings failed", extra={"session_id": session_id, "error": str(exc)})
                 if expect:
                     line.book.expect_again(session_id)
+            except Exception:
+                # Nor one in a look, which comes again by and by.
+                log.exception("look for recordings crashed", extra={"session_id": session_id})
+                outcome = "crashed"
             self.deps.metrics.capture_looks.labels(outcome=outcome).inc()
             await trio.sleep(LOOKS_APART_S)
 

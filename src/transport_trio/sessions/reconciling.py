@@ -95,6 +95,10 @@ class Reconciler:
             log.warning("summary not stored yet", extra={"session_id": session_id, "error": str(exc)})
             self._count(exc.code)
             self._push(session_id, RETRY_S)
+        except Exception:
+            # A bug in one summary must not end the service; the next start tries again.
+            log.exception("summary crashed", extra={"session_id": session_id})
+            self._count("crashed")
 
     async def _ask(self, session: Session, ended_at: datetime) -> tuple[tuple[Visit, ...] | None, str]:
         """The provider's account, or why there is none yet."""
