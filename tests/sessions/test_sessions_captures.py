@@ -13,7 +13,7 @@ from session_builders import NOON, a_session, after
 
 from transport_trio.events import Source
 from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, CaptureStatus, EndReason, Session
-from transport_trio.sessions.capture_causes import CaptureIntended, CapturesHeard, CaptureStopped
+from transport_trio.sessions.capture_causes import CaptureDeleted, CaptureIntended, CapturesHeard, CaptureStopped
 from transport_trio.sessions.captures import CAPTURES_MAX, find, learnt
 from transport_trio.sessions.lifecycle import EndWanted, Policy, decide
 
@@ -117,6 +117,16 @@ def test_what_a_list_fails_to_name_is_given_up_the_second_time_and_taken_back() 
     assert (session.captures[0].status, session.captures[0].error) == (CaptureStatus.RUNNING, None)
     session, told = hear(session, news(READY, began_s=1.0), at_s=300.0)
     assert told == ["stopped", "ready"]
+
+
+@pytest.mark.parametrize(("id_", "comes_back"), [("r1", False), (None, True)])
+def test_one_given_up_and_deleted_comes_back_only_if_nobody_knew_which(id_: str | None, comes_back: bool) -> None:
+    lost = ours(status=CaptureStatus.ERROR, given_up=True, provider_id=id_)
+    session, _ = learnt(with_captures(lost), CaptureDeleted(capture_id=OURS))
+    assert session.captures[0].status is CaptureStatus.DELETED
+    session, told = hear(session, news(READY, instance_id=OURS, began_s=1.0))
+    assert session.captures[0].status is (CaptureStatus.READY if comes_back else CaptureStatus.DELETED)
+    assert told == (["started", "stopped", "ready"] if comes_back else [])
 
 
 def test_being_named_in_between_begins_the_count_anew() -> None:

@@ -87,7 +87,9 @@ def _done(session: Session, capture: Capture, cause: CaptureChanged | CaptureSto
         case CaptureStopped():
             return _stopped_by_us(session, capture, cause)
         case CaptureDeleted():
-            return _replaced(session, attrs.evolve(capture, status=CaptureStatus.DELETED)), ()
+            # Where the provider was told which one, its end is no conclusion of ours any more: nothing brings it back.
+            given_up = capture.given_up and capture.provider_id is None
+            return _replaced(session, attrs.evolve(capture, status=CaptureStatus.DELETED, given_up=given_up)), ()
 
 
 def _stopped_by_us(session: Session, capture: Capture, cause: CaptureStopped) -> Told:
