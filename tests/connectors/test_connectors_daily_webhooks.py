@@ -338,6 +338,21 @@ class TestKeeper:
             await healthy(daily, CheckStatus.OK)
             assert repairs() == 2
 
+    async def test_one_that_somebody_has_tell_less_tells_all_again(
+        self, daily_sandbox: SandboxHandle, metrics: Metrics, receiver: Receiver, api: httpx.Client
+    ) -> None:
+        async with keeping(daily_sandbox, metrics, receiver.url) as daily:
+            hook = await until(api, "ACTIVE")
+            await healthy(daily, CheckStatus.OK)
+            less = {"eventTypes": ["meeting.started"]}
+            await trio.to_thread.run_sync(partial(api.post, f"/webhooks/{hook['uuid']}", json=less))
+            with trio.fail_after(TEST_S):
+                while True:
+                    (again,) = await hooks(api)
+                    if again["eventTypes"] == hook["eventTypes"]:
+                        break
+                    await trio.sleep(0.02)
+
     async def test_somebody_elses_is_left_alone_and_told_of(
         self, daily_sandbox: SandboxHandle, metrics: Metrics, receiver: Receiver, api: httpx.Client
     ) -> None:

@@ -39,6 +39,7 @@ class Hook:
     uuid: str
     url: str
     state: str
+    tells_all: bool  # that we asked for, as far as Daily says
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -84,7 +85,7 @@ class WebhookKeeper:
     async def _look_after(self, secret: bytes) -> None:
         ours = [hook for hook in await self.client.call(LIST_WEBHOOKS, _hooks) if hook.url == self.url]
         hook = next((one for one in ours if one.uuid == self._uuid), None)
-        if hook is not None and hook.state == ACTIVE:
+        if hook is not None and hook.state == ACTIVE and hook.tells_all:
             self._tell("")
             return
         repaired = self._uuid is not None
@@ -153,7 +154,8 @@ def _made(answer: Answer) -> Hook:
 
 
 def _hook(given: Mapping[str, Any]) -> Hook | None:
-    uuid, url, state = short(given.get("uuid")), given.get("url"), given.get("state")
+    uuid, url, state, types = short(given.get("uuid")), given.get("url"), given.get("state"), given.get("eventTypes")
     if uuid is None or not isinstance(url, str):
         return None
-    return Hook(uuid=uuid, url=url, state=state if isinstance(state, str) else ACTIVE)
+    tells_all = not isinstance(types, list) or all(type_ in types for type_ in TYPES)
+    return Hook(uuid=uuid, url=url, state=state if isinstance(state, str) else ACTIVE, tells_all=tells_all)
