@@ -247,7 +247,9 @@ async def test_a_bug_in_a_push_or_in_a_look_ends_nothing_else(
 
 
 @pytest.mark.parametrize("starts", [True, False])
-async def test_what_should_start_by_itself_is_looked_for(autojump_clock: MockClock, world: World, starts: bool) -> None:
+async def test_what_should_start_by_itself_is_looked_for(
+    autojump_clock: MockClock, world: World, caplog: pytest.LogCaptureFixture, starts: bool
+) -> None:
     async with world.service() as service:
         session = await a_call(service, world, room_config=RoomConfig(auto_start_recording=True))
         if starts:
@@ -258,6 +260,8 @@ async def test_what_should_start_by_itself_is_looked_for(autojump_clock: MockClo
         looks = world.connector.count("captures")
         await trio.sleep(200)
         assert len(told(world)) == 1
+        assert world.metric("transport_capture_errors_total", kind="recording") == (0 if starts else 1)
+        assert ("auto start did not happen" in caplog.text) is not starts
         assert starts or world.connector.count("captures") == looks
 
 

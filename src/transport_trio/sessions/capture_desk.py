@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 
 import attrs
 import trio
@@ -21,7 +20,6 @@ from transport_trio.errors import (
     TransportError,
 )
 from transport_trio.events import Source
-from transport_trio.metrics import Metrics
 from transport_trio.models import (
     Capture,
     CaptureKind,
@@ -36,6 +34,7 @@ from transport_trio.ports import SessionQuery, TransportConnector
 from transport_trio.sessions import captures
 from transport_trio.sessions.afterwards import change_ended
 from transport_trio.sessions.capture_causes import CaptureCause, CaptureDeleted, CapturesHeard
+from transport_trio.sessions.capture_counts import count_changes
 from transport_trio.sessions.capture_watch import LOOKS_APART_S, CaptureBook, kinds_to_look_for, starts_itself
 from transport_trio.sessions.capture_words import not_found, not_in_state
 from transport_trio.sessions.captures import find
@@ -298,18 +297,3 @@ class CaptureDesk:
 
 def _is_of_unknown_room(news: CaptureNews) -> bool:
     return news.room_name is None and news.provider_id is not None
-
-
-def count_changes(metrics: Metrics, before: Session | None, session: Session) -> None:
-    """Count what has become of a session's captures with this commit."""
-    known = {one.id: one for one in before.captures} if before is not None else {}
-    for capture in session.captures:
-        earlier = known.get(capture.id)
-        if earlier is not None and earlier.status is capture.status:
-            continue
-        if capture.status is CaptureStatus.ERROR:
-            metrics.capture_errors.labels(kind=capture.kind).inc()
-        elif capture.status is CaptureStatus.READY and capture.ready_at is not None:
-            since = capture.stopped_at or capture.asked_at
-            waited = max(capture.ready_at - since, timedelta())
-            metrics.capture_ready_seconds.labels(kind=capture.kind).observe(waited.total_seconds())
