@@ -14,7 +14,8 @@ from session_builders import NOON, a_session, after
 from transport_trio.events import Source
 from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, CaptureStatus, EndReason, Session
 from transport_trio.sessions.capture_causes import CaptureDeleted, CaptureIntended, CapturesHeard, CaptureStopped
-from transport_trio.sessions.captures import CAPTURES_MAX, find, learnt
+from transport_trio.sessions.capture_matching import CAPTURES_MAX, find
+from transport_trio.sessions.captures import learnt
 from transport_trio.sessions.lifecycle import EndWanted, Policy, decide
 
 OURS = "0b6d7b9e-6c0e-4d57-9a50-2b9f1b7c9a01"

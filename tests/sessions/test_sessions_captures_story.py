@@ -38,6 +38,7 @@ from transport_trio.models import (
 from transport_trio.sessions import SessionService, StartCapture, StopCapture, UpdateCapture
 from transport_trio.sessions.capture_watch import AUTO_START_S
 from transport_trio.sessions.capture_work import WORK_MAX
+from transport_trio.sessions.captures import NOT_READY
 
 START = StartCapture(kind=CaptureKind.RECORDING, options=CaptureOptions(given={"fps": 25}))
 
@@ -169,6 +170,34 @@ async def test_a_start_in_doubt_is_found_out(autojump_clock: MockClock, world: W
         assert (capture.status, capture.error is None) == (expected, began)
     assert told(world) == ([("started", "poll")] if began else [("error", "inferred")])
     assert world.metric("transport_capture_errors_total", kind="recording") == (0 if began else 1)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_what_is_not_ready_a_day_after_the_end_is_given_up_and_said(
+    autojump_clock: MockClock, world: World, caplog: pytest.LogCaptureFixture, comes: bool
+) -> None:
+    """Whoever reads it later must not find it on its way for ever; a last look comes before."""
+    async with world.service() as service:
+        session = await a_call(service, world)
+        await service.capture(session.id, START)
+        listed = world.connector.recorded[session.room.name]
+        listed.append(entry(session, "r1", CaptureMoment.STARTED))
+        await trio.sleep(30)
+        await service.end(session.id)
+        await trio.sleep(23 * 3600)
+        assert (await only(service, session)).status is CaptureStatus.PROCESSING
+    # Longer than a day nobody was there to look.
+    await trio.sleep(3 * 3600)
+    if comes:
+        listed[:] = [attrs.evolve(listed[0], moment=CaptureMoment.READY, duration_s=30.0)]
+    async with world.service() as service:
+        await trio.sleep(60)
+        capture = await only(service, session)
+        assert len(service.captures) == 0
+    assert (capture.status, capture.error) == (
+        (CaptureStatus.READY, None) if comes else (CaptureStatus.ERROR, NOT_READY)
+    )
+    assert ("captures given up" in caplog.text) is not comes
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -53,6 +53,13 @@ class CaptureDeleted(CaptureCause):
 
 
 @attrs.frozen(kw_only=True)
+class CapturesGivenUp(CaptureCause):
+    """Nothing has come of what was open for so long that nobody waits any more."""
+
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
 class CapturesHeard(CaptureCause):
     """The provider has told, by `source`. `listed`: of this kind it has named all that there are of the room.
 

@@ -33,32 +33,28 @@ from transport_trio.models import (
 from transport_trio.ports import SessionQuery, TransportConnector
 from transport_trio.sessions import captures
 from transport_trio.sessions.afterwards import change_ended
-from transport_trio.sessions.capture_causes import CaptureCause, CaptureDeleted, CapturesHeard
+from transport_trio.sessions.capture_causes import CaptureCause, CaptureDeleted, CapturesGivenUp, CapturesHeard
 from transport_trio.sessions.capture_counts import count_changes
-from transport_trio.sessions.capture_watch import LOOKS_APART_S, CaptureBook, kinds_to_look_for, starts_itself
+from transport_trio.sessions.capture_matching import find
+from transport_trio.sessions.capture_watch import (
+    LOOKS_APART_S,
+    CaptureLine,
+    is_long_over,
+    kinds_to_look_for,
+    starts_itself,
+)
 from transport_trio.sessions.capture_words import not_found, not_in_state
-from transport_trio.sessions.captures import find
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.reply import Reply
 
 log = logging.getLogger(__name__)
 
-# Pushes that wait to be taken in; a look makes up for more.
-PUSHES_MAX = 256
 # Deletions and links under way at once.
 ERRANDS_MAX = 16
 # Between two pages of ended sessions, after a start.
 PAGES_APART_S = 0.2
 PAGE = 100
 STORAGE_RETRY_S = 5.0
-
-
-class _Line:
-    """What concerns one provider: one that is slow must not hold up what others tell."""
-
-    def __init__(self) -> None:
-        self.book = CaptureBook()
-        self.pushes, self.heard = trio.open_memory_channel[CaptureNews](PUSHES_MAX)
 
 
 @attrs.define(eq=False)
@@ -70,12 +66,12 @@ class CaptureDesk:
     get: Callable[[str], Awaitable[Session]]
     ask: Callable[[str, CaptureCause], Awaitable[Session]]
     room_owner: Callable[[str, str], SessionId | None]
-    _lines: dict[str, _Line] = attrs.field(init=False)
+    _lines: dict[str, CaptureLine] = attrs.field(init=False)
     _errands: int = 0
     _overflows: Seldom = attrs.field(factory=Seldom)
 
     def __attrs_post_init__(self) -> None:
-        self._lines = {provider: _Line() for provider in self.deps.connectors.names}
+        self._lines = {provider: CaptureLine() for provider in self.deps.connectors.names}
         self.deps.metrics.captures_awaited.set_function(lambda: len(self))
 
     def __len__(self) -> int:
@@ -203,7 +199,7 @@ class CaptureDesk:
             return "passed_over"
         return "taken"
 
-    async def _take_in_all(self, provider: str, line: _Line) -> None:
+    async def _take_in_all(self, provider: str, line: CaptureLine) -> None:
         """Have sessions learn what is pushed. Until cancelled."""
         async for news in line.heard:
             try:
@@ -236,7 +232,7 @@ class CaptureDesk:
 
     # --- what is looked at
 
-    async def _look_on(self, line: _Line) -> None:
+    async def _look_on(self, line: CaptureLine) -> None:
         """Look into a provider's lists, one at a time. Until cancelled."""
         while True:
             session_id, expect = await line.book.next()
@@ -269,6 +265,11 @@ class CaptureDesk:
             late = expect and starts_itself(session, kind)
             heard = CapturesHeard(at=now, source=Source.POLL, news=listed, listed=kind, expect=late)
             after = await self.learn(session_id, heard)
+        if after is not None and is_long_over(after, now := self.deps.clock.now()):
+            open_ = [one.id for one in after.captures if one.is_open]
+            after = await self.learn(session_id, CapturesGivenUp(at=now))
+            if open_:
+                log.warning("captures given up", extra={"session_id": session_id, "capture_ids": open_})
         return after is None or (after.has_ended and not any(one.is_open for one in after.captures))
 
     def _note(self, session: Session) -> None:

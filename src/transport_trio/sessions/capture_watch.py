@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from transport_trio.concurrency import doubling_s
-from transport_trio.models import CaptureKind, Session, SessionId, SessionStatus, is_transcribed
+from transport_trio.models import CaptureKind, CaptureNews, Session, SessionId, SessionStatus, is_transcribed
 
 # Daily lists recordings about twice a second for the whole domain; deletions of rooms have a limit of their own.
 LOOKS_APART_S = 1.0
@@ -23,6 +23,8 @@ LOOK_FIRST_S = 10.0
 LOOK_MAX_S = 600.0
 # From the first join on, until what starts by itself has to run.
 AUTO_START_S = 45.0
+# Pushes that wait to be taken in; a look makes up for more.
+PUSHES_MAX = 256
 # What is not ready after a day is not waited for any more. Daily takes minutes.
 GIVE_UP_AFTER = timedelta(days=1)
 
@@ -134,16 +136,29 @@ class CaptureBook:
         self._news.set()
 
 
+class CaptureLine:
+    """What concerns one provider: one that is slow must not hold up what others tell."""
+
+    def __init__(self) -> None:
+        self.book = CaptureBook()
+        self.pushes, self.heard = trio.open_memory_channel[CaptureNews](PUSHES_MAX)
+
+
 def _is_awaited(session: Session, now: datetime, *, known: bool) -> bool:
-    """Whether more may come to be known: something is open, or may be, and not for too long.
+    """Whether more may come to be known: something is open, or may be.
 
     `known`: it was waited for before. Where that was while it lived, its end is a reason to look once more.
     """
-    if session.ended_at is not None and now - session.ended_at > GIVE_UP_AFTER:
-        return False
     if any(capture.is_open for capture in session.captures):
         return True
+    if is_long_over(session, now):
+        return False
     return bool(kinds_of_others(session)) and (known or not session.has_ended)
+
+
+def is_long_over(session: Session, now: datetime) -> bool:
+    """Whether what is still open, behind one more look, is to be given up."""
+    return session.ended_at is not None and now - session.ended_at > GIVE_UP_AFTER
 
 
 def kinds_of_others(session: Session) -> tuple[CaptureKind, ...]:

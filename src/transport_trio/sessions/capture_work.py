@@ -40,8 +40,8 @@ from transport_trio.sessions.capture_causes import (
     CapturesHeard,
     CaptureStopped,
 )
+from transport_trio.sessions.capture_matching import find
 from transport_trio.sessions.capture_words import not_found, not_in_state
-from transport_trio.sessions.captures import find
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Cause
 from transport_trio.sessions.reply import Reply

@@ -18,21 +18,19 @@ from transport_trio.sessions.capture_causes import (
     CaptureDeleted,
     CaptureIntended,
     CaptureRefused,
+    CapturesGivenUp,
     CapturesHeard,
     CaptureStopped,
 )
+from transport_trio.sessions.capture_matching import CAPTURES_MAX, find, is_full, meant, replaced
 from transport_trio.sessions.capture_words import ERRORS, READIES, STARTS, STOPS, UPDATES, too_many
 
-CAPTURES_MAX = 20
-# How far the provider's clock and ours may differ; Daily's has a granularity of one second.
-CLOCK_SLACK = timedelta(seconds=5)
-# From our request until it began, at the longest, when a list is read that does not know our id.
-BEGIN_WITHIN = timedelta(seconds=120)
 # Without a sign of life from a list for so long, one that should be there is not. Daily's lists are late by seconds.
 MISSING_MAX = timedelta(seconds=60)
 
 NOT_STARTED = "it was asked for, and the provider does not know of it"
 VANISHED = "the provider does not know of it any more"
+NOT_READY = "nothing came of it within a day after the session's end"
 NOTHING_BY_ITSELF = "it should have started by itself, and the provider does not know of any"
 
 Told = tuple[Session, tuple[CaptureEvent, ...]]
@@ -46,7 +44,7 @@ def learnt(session: Session, cause: CaptureCause) -> Told:
     """
     match cause:
         case CaptureIntended():
-            if _is_full(session, cause.capture.kind):
+            if is_full(session, cause.capture.kind):
                 raise too_many(cause.capture.kind, CAPTURES_MAX)
             return attrs.evolve(session, captures=(*session.captures, cause.capture)), ()
         case CaptureRefused():
@@ -54,18 +52,12 @@ def learnt(session: Session, cause: CaptureCause) -> Told:
             return attrs.evolve(session, captures=kept), ()
         case CapturesHeard():
             return _heard(session, cause)
+        case CapturesGivenUp():
+            return _given_up(session, cause.at)
         case CaptureChanged() | CaptureStopped() | CaptureDeleted():
             capture = find(session, cause.capture_id)
             return (session, ()) if capture is None else _done(session, capture, cause)
     raise AssertionError(f"no transition for {type(cause).__name__}")
-
-
-def _is_full(session: Session, kind: CaptureKind) -> bool:
-    return sum(one.kind is kind for one in session.captures) >= CAPTURES_MAX
-
-
-def find(session: Session, capture_id: str) -> Capture | None:
-    return next((one for one in session.captures if one.id == capture_id), None)
 
 
 def call_is_over(session: Session, at: datetime) -> Told:
@@ -89,14 +81,14 @@ def _done(session: Session, capture: Capture, cause: CaptureChanged | CaptureSto
         case CaptureDeleted():
             # Where the provider was told which one, its end is no conclusion of ours any more: nothing brings it back.
             given_up = capture.given_up and capture.provider_id is None
-            return _replaced(session, attrs.evolve(capture, status=CaptureStatus.DELETED, given_up=given_up)), ()
+            return replaced(session, attrs.evolve(capture, status=CaptureStatus.DELETED, given_up=given_up)), ()
 
 
 def _stopped_by_us(session: Session, capture: Capture, cause: CaptureStopped) -> Told:
     if capture.status not in {CaptureStatus.STARTING, CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
         return session, ()
     if cause.in_doubt:
-        return _replaced(session, attrs.evolve(capture, status=CaptureStatus.STOPPING)), ()
+        return replaced(session, attrs.evolve(capture, status=CaptureStatus.STOPPING)), ()
     return _stopped(session, capture, cause.at, cause.at, Source.REQUEST)
 
 
@@ -105,7 +97,7 @@ def _heard(session: Session, cause: CapturesHeard) -> Told:
     named: set[str] = set()
     # The oldest first: two of ours that no list tells apart began in the order in which they were asked for.
     for news in sorted(cause.news, key=lambda one: one.started_at or one.occurred_at):
-        session, capture = _meant(session, news, cause.at)
+        session, capture = meant(session, news, cause.at)
         if capture is None:
             continue
         named.add(capture.id)
@@ -121,61 +113,13 @@ def _heard(session: Session, cause: CapturesHeard) -> Told:
     return session, tuple(events)
 
 
-def _meant(session: Session, news: CaptureNews, at: datetime) -> tuple[Session, Capture | None]:
-    """Which of the session's captures the news is of; one of somebody else's is taken on."""
-    of_kind = [one for one in session.captures if one.kind is news.kind]
-    by_instance = next((one for one in of_kind if one.id == news.instance_id), None)
-    if by_instance is not None:
-        # The provider's word counts more than what was guessed from a list.
-        return _identified(session, by_instance, news)
-    if news.provider_id is None:
-        # An error of the instance that nobody has named: whatever runs in the room and is not ours.
-        others = [one for one in of_kind if not one.ours and one.is_open]
-        return session, others[-1] if others else None
-    for capture in of_kind:
-        if capture.provider_id == news.provider_id:
-            return session, capture
-    began = news.started_at
-    if news.instance_id is None and began is not None:
-        for capture in of_kind:
-            if capture.ours and capture.provider_id is None and _could_be(capture, began):
-                return _identified(session, capture, news)
-    return _taken_on(session, news, at)
-
-
-def _could_be(capture: Capture, began: datetime) -> bool:
-    return capture.asked_at - CLOCK_SLACK <= began <= capture.asked_at + BEGIN_WITHIN
-
-
-def _identified(session: Session, capture: Capture, news: CaptureNews) -> tuple[Session, Capture]:
-    if news.provider_id is None or news.provider_id == capture.provider_id:
-        return session, capture
-    known = attrs.evolve(capture, provider_id=news.provider_id)
-    # Should the list have been read before, the same one may have been taken for somebody else's.
-    others = tuple(one for one in session.captures if one.provider_id != news.provider_id or one.id == capture.id)
-    return _replaced(attrs.evolve(session, captures=others), known), known
-
-
-def _taken_on(session: Session, news: CaptureNews, at: datetime) -> tuple[Session, Capture | None]:
-    began = news.started_at or news.occurred_at
-    ended_at = session.ended_at or at
-    if not session.created_at - CLOCK_SLACK <= began <= ended_at + CLOCK_SLACK or news.provider_id is None:
-        return session, None  # of an earlier or a later room of that name
-    if _is_full(session, news.kind):
-        return session, None
-    capture = Capture(
-        id=news.provider_id, kind=news.kind, asked_at=began, ours=False, type=news.type, provider_id=news.provider_id
-    )
-    return attrs.evolve(session, captures=(*session.captures, capture)), capture
-
-
 def _moved_on(session: Session, capture: Capture, news: CaptureNews, cause: CapturesHeard) -> Told:
     if capture.missing_since is not None:
         capture = attrs.evolve(capture, missing_since=None)
-        session = _replaced(session, capture)
+        session = replaced(session, capture)
     if capture.given_up:
         capture = _revived(capture)
-        session = _replaced(session, capture)
+        session = replaced(session, capture)
     match news.moment:
         case CaptureMoment.STARTED:
             return _started(session, capture, news, cause)
@@ -205,7 +149,7 @@ def _started(session: Session, capture: Capture, news: CaptureNews, cause: Captu
     began = news.started_at or news.occurred_at
     status = CaptureStatus.RUNNING if capture.status is CaptureStatus.STARTING else capture.status
     capture = attrs.evolve(capture, started_at=began, status=status, type=news.type or capture.type)
-    session = _replaced(session, capture)
+    session = replaced(session, capture)
     told: list[CaptureEvent] = [_event(STARTS[capture.kind], session, capture, cause.at, began, cause.source)]
     if session.has_ended and status is CaptureStatus.RUNNING:
         # Its call ended with the session, before anybody had told us that it ran.
@@ -220,7 +164,7 @@ def _stopped(session: Session, capture: Capture, at: datetime, occurred_at: date
     status = CaptureStatus.PROCESSING if capture.stored else CaptureStatus.ENDED
     capture = attrs.evolve(capture, status=status, stopped_at=occurred_at)
     told = _event(STOPS[capture.kind], session, capture, at, occurred_at, source)
-    return _replaced(session, capture), (told,)
+    return replaced(session, capture), (told,)
 
 
 def _ready(session: Session, capture: Capture, news: CaptureNews, cause: CapturesHeard) -> Told:
@@ -240,14 +184,24 @@ def _ready(session: Session, capture: Capture, news: CaptureNews, cause: Capture
     )
     told = _event(READIES[capture.kind], session, capture, cause.at, news.occurred_at, cause.source)
     told = attrs.evolve(told, duration_s=news.duration_s)
-    return _replaced(session, capture), (*started, *stopped, told)
+    return replaced(session, capture), (*started, *stopped, told)
 
 
 def _failed(session: Session, capture: Capture, reason: str, news: CaptureNews | None, cause: CapturesHeard) -> Told:
     occurred_at, source = (cause.at, Source.INFERRED) if news is None else (news.occurred_at, cause.source)
     capture = attrs.evolve(capture, status=CaptureStatus.ERROR, error=reason, given_up=news is None)
     told = attrs.evolve(_event(ERRORS[capture.kind], session, capture, cause.at, occurred_at, source), reason=reason)
-    return _replaced(session, capture), (told,)
+    return replaced(session, capture), (told,)
+
+
+def _given_up(session: Session, at: datetime) -> Told:
+    events: list[CaptureEvent] = []
+    for capture in session.captures:
+        if capture.is_open:
+            heard = CapturesHeard(at=at, source=Source.INFERRED, news=())
+            session, told = _failed(session, capture, NOT_READY, None, heard)
+            events.extend(told)
+    return session, tuple(events)
 
 
 def _missed(session: Session, kind: CaptureKind, named: set[str], at: datetime) -> Told:
@@ -258,7 +212,7 @@ def _missed(session: Session, kind: CaptureKind, named: set[str], at: datetime) 
         if not capture.is_open or capture.id in named or capture.kind is not kind or not capture.stored:
             continue
         if capture.missing_since is None:
-            session = _replaced(session, attrs.evolve(capture, missing_since=at))
+            session = replaced(session, attrs.evolve(capture, missing_since=at))
         elif at - max(capture.missing_since, capture.asked_at) >= MISSING_MAX:
             reason = NOT_STARTED if capture.started_at is None else VANISHED
             session, told = _failed(session, capture, reason, None, heard)
@@ -289,8 +243,3 @@ def _event(
         occurred_at=occurred_at,
         source=source,
     )
-
-
-def _replaced(session: Session, capture: Capture) -> Session:
-    changed = tuple(capture if one.id == capture.id else one for one in session.captures)
-    return attrs.evolve(session, captures=changed)
