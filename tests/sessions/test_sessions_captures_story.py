@@ -17,8 +17,10 @@ from trio.testing import MockClock
 from fakes_connector import trio_time
 from transport_trio.errors import (
     Busy,
+    InvalidRequest,
     NobodyInCall,
     ProviderBusy,
+    ProviderRejected,
     ProviderTimeout,
     RecordingNotFound,
     RecordingNotInState,
@@ -153,6 +155,36 @@ async def test_what_was_refused_leaves_nothing(autojump_clock: MockClock, world:
             await service.capture(session.id, START)
         assert (await service.get(session.id)).captures == ()
     assert world.metric("transport_capture_actions_total", action="start", outcome=error.code) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "detail", "path"),
+    [
+        ({"provider_options": {"new": 1}}, "invalid property name 'new'", "$.daily"),
+        ({"given": {"layout": {"preset": "x"}}}, "layout.preset was 'x'", "$.layout"),
+        ({"given": {"layout": {"preset": "x"}}, "provider_options": {"new": 1}}, "layout.preset was 'x'", "$.layout"),
+        ({"given": {"layout": {"preset": "x"}}, "provider_options": {"new": 1}}, "'new' is not allowed", "$.daily"),
+        ({"given": {"layout": {"preset": "default"}}}, "room x has an active stream", None),
+        ({"given": {"fps": 25}}, "layout", None),
+    ],
+)
+async def test_what_the_provider_refuses_of_the_caller_s_own_is_the_caller_s_fault(
+    autojump_clock: MockClock, world: World, options: Any, detail: str, path: str | None
+) -> None:
+    """In the provider's words, with the path, as for sessions; other refusals stay the provider's."""
+    wanted = CaptureOptions(**options)
+    async with world.service() as service:
+        session = await a_call(service, world)
+        running = await service.capture(session.id, START)
+        for operation, action in (
+            ("start_capture", StartCapture(kind=CaptureKind.RECORDING, options=wanted)),
+            ("update_capture", UpdateCapture(capture_id=running.id, options=wanted)),
+        ):
+            world.connector.fail(operation, ProviderRejected("daily", 400, detail))
+            with pytest.raises(InvalidRequest if path else ProviderRejected) as caught:
+                await service.capture(session.id, action)
+            assert path is None or caught.value.faults == ((path, detail),)
+        assert await only(service, session) == running
 
 
 @pytest.mark.parametrize("began", [True, False])

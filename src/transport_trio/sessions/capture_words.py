@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from transport_trio.errors import (
+    ConnectorError,
+    InvalidRequest,
+    ProviderRejected,
     RecordingNotFound,
     RecordingNotInState,
     TooManyRecordings,
@@ -26,7 +30,7 @@ from transport_trio.events import (
     TranscriptionUpdated,
     TranscriptReady,
 )
-from transport_trio.models import CaptureKind
+from transport_trio.models import CaptureKind, CaptureOptions, provider_kind
 
 RECORDING, TRANSCRIPTION = CaptureKind.RECORDING, CaptureKind.TRANSCRIPTION
 Events = Mapping[CaptureKind, type[CaptureEvent]]
@@ -48,3 +52,16 @@ def not_in_state(kind: CaptureKind, capture_id: str, status: str, needed: str) -
 
 def too_many(kind: CaptureKind, captures_max: int) -> TransportError:
     return TooManyRecordings(captures_max) if kind is RECORDING else TooManyTranscripts(captures_max)
+
+
+def in_callers_words(exc: ConnectorError, options: CaptureOptions) -> InvalidRequest | None:
+    """Where the provider refuses what of a request we do not check ourselves: that fault. None: it is no such."""
+    if not isinstance(exc, ProviderRejected) or exc.status != HTTPStatus.BAD_REQUEST:
+        return None
+    layout = options.given.get("layout", {})
+    # A 400 may have another reason, such as one that runs: only the free text tells whether it is about the layout.
+    if any(name in exc.detail for name in ("layout", *layout) if layout):
+        return InvalidRequest(("$.layout", exc.detail))
+    if options.provider_options:
+        return InvalidRequest((f"$.{provider_kind(exc.provider)}", exc.detail))
+    return None

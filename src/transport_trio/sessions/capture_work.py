@@ -41,7 +41,7 @@ from transport_trio.sessions.capture_causes import (
     CaptureStopped,
 )
 from transport_trio.sessions.capture_matching import find
-from transport_trio.sessions.capture_words import not_found, not_in_state
+from transport_trio.sessions.capture_words import in_callers_words, not_found, not_in_state
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Cause
 from transport_trio.sessions.reply import Reply
@@ -86,6 +86,8 @@ class StartCapture:
         except ConnectorError as exc:
             if not exc.in_doubt:
                 await self._take_back(work, capture)
+            if (fault := in_callers_words(exc, self.options)) is not None:
+                raise fault from exc
             raise
         if not capture.stored:
             # No list will ever name it: the provider's word is all that there is.
@@ -113,9 +115,13 @@ class UpdateCapture:
     async def perform(self, work: CaptureWork) -> Capture:
         capture = work.running(self.kind, self.capture_id)
         instance = capture.id if capture.ours else None
-        await work.connector.update_capture(
-            work.session().room.name, capture.kind, instance, work.at_provider(self.options)
-        )
+        room_name, options = work.session().room.name, work.at_provider(self.options)
+        try:
+            await work.connector.update_capture(room_name, capture.kind, instance, options)
+        except ConnectorError as exc:
+            if (fault := in_callers_words(exc, self.options)) is not None:
+                raise fault from exc
+            raise
         await work.tell(CaptureChanged(at=work.deps.clock.now(), capture_id=capture.id))
         return find(work.session(), capture.id) or capture
 
