@@ -413,6 +413,16 @@ async def test_looks_of_many_sessions_keep_their_distance(autojump_clock: MockCl
     assert min(gaps) >= 1.0
 
 
+async def test_each_list_that_is_read_counts(autojump_clock: MockClock, world: World) -> None:
+    """The slow tier is spent by list, and its graph must show what is spent."""
+    async with world.service() as service:
+        config = RoomConfig(enable_recording=True, enable_transcription=True)
+        session = await a_call(service, world, room_config=config)
+        await service.capture(session.id, START)
+        await trio.sleep(300)
+    assert world.metric("transport_capture_looks_total", outcome="ok") == world.connector.count("captures") > 2
+
+
 @pytest.mark.parametrize("kept", [True, False])
 async def test_a_transcription_goes_its_way_with_and_without_a_transcript(
     autojump_clock: MockClock, world: World, kept: bool

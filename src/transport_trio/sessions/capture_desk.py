@@ -236,23 +236,21 @@ class CaptureDesk:
         """Look into a provider's lists, one at a time. Until cancelled."""
         while True:
             session_id, expect = await line.book.next()
-            outcome = "ok"
             try:
                 if await self._look(session_id, expect):
                     line.book.forget(session_id)
             except SessionNotFound:
                 line.book.forget(session_id)
-                outcome = "gone"
+                self.deps.metrics.capture_looks.labels(outcome="gone").inc()
             except TransportError as exc:
-                outcome = exc.code
+                self.deps.metrics.capture_looks.labels(outcome=exc.code).inc()
                 log.debug("look for recordings failed", extra={"session_id": session_id, "error": str(exc)})
                 if expect:
                     line.book.expect_again(session_id)
             except Exception:
                 # Nor one in a look, which comes again by and by.
                 log.exception("look for recordings crashed", extra={"session_id": session_id})
-                outcome = "crashed"
-            self.deps.metrics.capture_looks.labels(outcome=outcome).inc()
+                self.deps.metrics.capture_looks.labels(outcome="crashed").inc()
             await trio.sleep(LOOKS_APART_S)
 
     async def _look(self, session_id: SessionId, expect: bool) -> bool:
@@ -265,6 +263,7 @@ class CaptureDesk:
             late = expect and starts_itself(session, kind)
             heard = CapturesHeard(at=now, source=Source.POLL, news=listed, listed=kind, expect=late)
             after = await self.learn(session_id, heard)
+            self.deps.metrics.capture_looks.labels(outcome="ok").inc()
         if after is not None and is_long_over(after, now := self.deps.clock.now()):
             open_ = [one.id for one in after.captures if one.is_open]
             after = await self.learn(session_id, CapturesGivenUp(at=now))
