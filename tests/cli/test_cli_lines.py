@@ -135,10 +135,10 @@ def test_a_line_begins_with_time_and_number_and_the_date_comes_once_a_day() -> N
     next_day = {**event("session_ended", 11, reason="empty"), "time": "2026-01-02T00:00:01Z"}
     assert said(first, second, next_day) == [
         "-- 2026-01-01 (UTC)",
-        "12:00:03      #9  session_ended       7b0c0c56  empty",
-        "12:00:03     #10  session_ended       7b0c0c56  empty",
+        "12:00:03      #9  session_ended       8a2f7c11  empty",
+        "12:00:03     #10  session_ended       8a2f7c11  empty",
         "-- 2026-01-02 (UTC)",
-        "00:00:01     #11  session_ended       7b0c0c56  empty",
+        "00:00:01     #11  session_ended       8a2f7c11  empty",
     ]
 
 

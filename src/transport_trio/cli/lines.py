@@ -71,7 +71,8 @@ class Lines:
             return
         label = click.style(f"{plain(kind):<18}", fg=COLOURS.get(kind))
         number = f"#{plain(message['id'])}" if "id" in message else ""
-        session = plain(message.get("session_id", ""))[:SHORT_ID]
+        # Ids begin with the time of their making: those of one minute differ at the end.
+        session = plain(message.get("session_id", ""))[-SHORT_ID:]
         clock = time[:8]
         details = _recording(message) if kind.startswith(("recording_", "transcript")) else _details(kind, message)
         yield f"{clock:<8} {number:>7}  {label}  {session:<{SHORT_ID}}  {details}".strip()
