@@ -5,7 +5,9 @@
 
 In every second room is somebody. The service keeps under Daily's limits, of which a table row shows how near it came:
 `most in 5 s` are requests of one route, of which Daily allows 100. `oldest s` is how old the knowledge of some room
-became. Looks are 15 seconds apart, as by default. The provider is the sandbox on the other core, which refuses nothing.
+became. Looks are 15 seconds apart, as by default. The provider is the sandbox on the other core. It counts what arrives
+as Daily does and refuses what is too much: `refused` says how often. Answers can be counted closer to each other than
+their requests were.
 """
 
 from __future__ import annotations
@@ -52,11 +54,12 @@ async def create(target: Target, count: int) -> None:
 
 def sample(client: httpx.Client) -> Sample:
     text = client.get("/metrics").raise_for_status().text
-    found = {**dict.fromkeys((*ROUTES, "failed", "age"), 0.0), "at": time.monotonic()}
+    found = {**dict.fromkeys((*ROUTES, "failed", "refused", "age"), 0.0), "at": time.monotonic()}
     for family in text_string_to_metric_families(text):
         for one in family.samples:
             if one.name == "transport_provider_requests_total" and one.labels["operation"] in ROUTES:
                 found[one.labels["operation"]] += one.value
+                found["refused"] += one.value if one.labels["outcome"] == "throttled" else 0
             elif one.name == "transport_presence_polls_total" and one.labels["outcome"] not in {"ok", "unchanged"}:
                 found["failed"] += one.value
             elif one.name == "transport_presence_age_seconds":
@@ -87,9 +90,15 @@ def measure(target: Target, sessions: int, seconds: int, *, together: bool) -> d
         "requests per second": sum(last[route] - first[route] for route in ROUTES) / lasted_s,
         "most in 5 s": max(most(samples, route) for route in ROUTES),
         "oldest s": max(one["age"] for one in samples),
+        "refused": last["refused"],
         "failed looks": last["failed"] - first["failed"],
         "CPU ms per session and look": used_s / (sessions * lasted_s / POLL_S) * 1000,
     }
+
+
+def keep_limits(target: Target, keep: bool) -> None:
+    settings = f"{target.sandbox_url}/sandbox/settings"
+    httpx.patch(settings, json={"rate_limits": keep}).raise_for_status()
 
 
 def rows_for(sandbox: Sandbox, sessions: int, seconds: int) -> list[dict[str, Any]]:
@@ -98,6 +107,7 @@ def rows_for(sandbox: Sandbox, sessions: int, seconds: int) -> list[dict[str, An
         print(f"{sessions:,} sessions, {'together' if together else 'one by one'}", file=sys.stderr)
         settings = {} if together else {"DAILY_SHARED_PRESENCE_ROOMS": "0"}
         with sandbox.service(SESSIONS_MAX="1000000", DAILY_RATE_LIMITS="true", **settings) as target:
+            keep_limits(target, keep=True)
             rows.append(measure(target, sessions, seconds, together=together))
     return rows
 
@@ -116,6 +126,7 @@ def main() -> None:
         for sessions in options.sessions:
             # Nobody looks into rooms meanwhile, and the limit of creations is not kept.
             with sandbox.service(CREATE_QUEUE_MAX="1000", SESSIONS_MAX="1000000", PRESENCE_POLL_S="3600") as target:
+                keep_limits(target, keep=False)
                 trio.run(create, target, sessions - live)
             live = sessions
             rows += rows_for(sandbox, sessions, options.seconds)
