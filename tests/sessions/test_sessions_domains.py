@@ -230,3 +230,13 @@ async def test_an_intent_of_a_connector_that_is_gone_is_kept(autojump_clock: Moc
         await trio.sleep(timedelta(minutes=5).total_seconds())
         assert await two.world.journal.intents() == ()
         assert await two.world.journal.debts() == ()
+
+
+async def test_a_sweep_of_a_slow_domain_does_not_keep_the_other_waiting(autojump_clock: MockClock, two: Two) -> None:
+    two.daily.delay("list_rooms", NO_ANSWER_S)
+    async with two.service() as service:
+        await trio.sleep(NO_ANSWER_S / 2)
+        assert [sweep.provider for sweep in service.orphans.latest] == ["daily-eu"]
+        await trio.sleep(NO_ANSWER_S)
+        assert [sweep.provider for sweep in service.orphans.latest] == ["daily", "daily-eu"]
+        assert service.orphans.completed == 1

@@ -23,7 +23,7 @@ NAMED_IN_LOG = 10
 
 
 class OrphanSweeps:
-    """Sweeps each provider at the start, then now and again, and when somebody asks; one sweep at a time."""
+    """Sweeps each provider at the start, then now and again, and when somebody asks; one sweep of each at a time."""
 
     def __init__(self, deps: Deps, holder: Holder) -> None:
         self._deps = deps
@@ -36,7 +36,7 @@ class OrphanSweeps:
 
     @property
     def latest(self) -> Sequence[Sweep]:
-        return tuple(self._latest.values())
+        return tuple(self._latest[name] for name in self._deps.connectors.names if name in self._latest)
 
     def ask(self, *, delete: bool) -> int:
         """Have a sweep begin as soon as none is under way; how many will be `completed` when it is over."""
@@ -65,13 +65,16 @@ class OrphanSweeps:
     async def _sweep_all(self, *, delete: bool) -> bool:
         self.is_running = True
         try:
-            sweeps = [await self._sweep(provider, delete=delete) for provider in self._deps.connectors.names]
+            # Side by side: each has a request limit of its own, and a slow one shall not keep the others waiting.
+            async with trio.open_nursery() as nursery:
+                for provider in self._deps.connectors.names:
+                    nursery.start_soon(self._sweep, provider, delete, name=f"orphan sweep {provider}")
         finally:
             self.is_running = False
         self.completed += 1
-        return all(sweep.failure is None for sweep in sweeps)
+        return all(sweep.failure is None for sweep in self.latest)
 
-    async def _sweep(self, provider: str, *, delete: bool) -> Sweep:
+    async def _sweep(self, provider: str, delete: bool) -> None:
         sweeping = Sweeping(self._deps, self._holder, self._deps.connectors.get(provider), delete)
         failure = None
         try:
@@ -82,7 +85,6 @@ class OrphanSweeps:
         sweep = sweeping.told(failure)
         self._latest[provider] = sweep
         self._tell(sweep)
-        return sweep
 
     def _tell(self, sweep: Sweep) -> None:
         left, metrics = sweep.left(), self._deps.metrics
