@@ -25,7 +25,9 @@ from transport_trio.errors import (
     UnknownProvider,
 )
 from transport_trio.models import EndReason, ProviderCleanup, RoomConfig, SessionRequest, TokenRequest
+from transport_trio.ports import Change
 from transport_trio.sessions import SessionService, open_sessions
+from transport_trio.sessions.extension import ExtensionIntended, extended
 from transport_trio.sessions.people import SendMessage
 from transport_trio.settings import Settings
 
@@ -240,3 +242,23 @@ async def test_a_sweep_of_a_slow_domain_does_not_keep_the_other_waiting(autojump
         await trio.sleep(NO_ANSWER_S)
         assert [sweep.provider for sweep in service.orphans.latest] == ["daily", "daily-eu"]
         assert service.orphans.completed == 1
+
+
+async def test_an_extension_in_doubt_waits_for_its_connector(autojump_clock: MockClock, two: Two) -> None:
+    """It broke off, and the next start has no connector to ask how it came out."""
+    async with two.service() as service:
+        session = (await service.create(at_eu())).session
+    until = session.expires_at + timedelta(hours=1)
+    stored = await two.world.journal.get(session.id)
+    assert stored is not None
+    intended, _ = extended(stored, ExtensionIntended(until=until))
+    await two.world.journal.commit(Change(session=intended, expected_version=stored.version))
+    await two.eu.extend_room(session.room.name, until)
+    async with two.service(two.daily) as service:
+        await trio.sleep(600)
+        known = await service.get(session.id)
+        assert (known.has_ended, known.extending_to) == (False, until)
+        assert two.world.metric("transport_task_restarts_total", task="session") == 0
+    async with two.service() as service:
+        await trio.sleep(10)
+        assert (await service.get(session.id)).expires_at == until

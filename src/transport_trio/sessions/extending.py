@@ -103,7 +103,12 @@ class Extending:
         nursery.start_soon(self._carry_out, wanted, name=f"extension {self.session().id}")
 
     async def settle(self) -> None:
-        """Find out what became of an extension that broke off. Ends when that is stored."""
+        """Find out what became of an extension that broke off. Ends when that is stored.
+
+        Without a connector to ask it is left to a start that has one.
+        """
+        if self.session().provider not in self.deps.connectors.names:
+            return
         failures = 0
         while (until := self.session().extending_to) is not None:
             try:
