@@ -228,6 +228,20 @@ async def test_a_doubt_is_settled_when_the_provider_is_back(autojump_clock: Mock
         assert (await service.get(session.id)).expires_at == at(500)
 
 
+async def test_a_room_that_is_denied_for_a_moment_leaves_the_doubt(autojump_clock: MockClock, world: World) -> None:
+    """As long as Daily denies a room, nobody knows which end it has."""
+    async with world.service() as service:
+        session = await a_short_session(service)
+        world.connector.fail("extend_room", ProviderUnreachable("daily", "lost"), takes_effect=True)
+        world.connector.fail("find_room", RoomNotFound("daily", session.room.name), times=3)
+        with pytest.raises(ProviderUnreachable):
+            await to(service, session, 500)
+        assert (await service.get(session.id)).extending_to == at(500)
+        await trio.sleep(10)
+        known = await service.get(session.id)
+        assert (known.expires_at, known.extending_to) == (at(500), None)
+
+
 @pytest.mark.parametrize("carried_out", [True, False])
 async def test_a_crash_behind_the_intent_is_settled_by_the_room(
     autojump_clock: MockClock, world: World, carried_out: bool

@@ -161,7 +161,10 @@ class Extending:
     async def _look(self, until: datetime) -> Session:
         session = self.session()
         room = await self.deps.connectors.get(session.provider).find_room(session.room.name)
-        if room is not None and room.expires_at == until:
+        if room is None:
+            # One 404 is no proof. Where the room has gone, the poller ends the session.
+            raise ProviderUnreachable(session.provider, f"{session.provider} does not show the room")
+        if room.expires_at == until:
             return await self.ask(ExtensionDone(at=self.deps.clock.now(), until=until, room=room))
         return await self.ask(ExtensionDropped())
 
