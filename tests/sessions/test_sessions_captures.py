@@ -208,6 +208,13 @@ def test_where_nothing_is_kept_nothing_is_waited_for() -> None:
     assert (session.captures[0].status, len(events)) == (CaptureStatus.ENDED, 1)
 
 
+def test_one_that_is_not_kept_and_may_have_started_is_over_with_its_session() -> None:
+    session = with_captures(attrs.evolve(ours(), kind=TRANSCRIPTION, stored=False), ours(SECOND))
+    outcome = decide(session, EndWanted(at=after(9), reason=EndReason.REQUESTED), POLICY)
+    assert [one.status for one in outcome.session.captures] == [CaptureStatus.ENDED, CaptureStatus.STARTING]
+    assert [event.type for event in outcome.events] == ["session_updated", "session_ended"]
+
+
 def test_both_kinds_are_missed_for_themselves() -> None:
     session, _ = hear(a_session(), news(STARTED, "r1"), listed=RECORDING, expect=True)
     session, told = hear(session, listed=TRANSCRIPTION, expect=True)

@@ -67,6 +67,9 @@ def call_is_over(session: Session, at: datetime) -> Told:
         if capture.status in {CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
             session, told = _stopped(session, capture, at, at, Source.INFERRED)
             events.extend(told)
+        elif capture.status is CaptureStatus.STARTING and not capture.stored:
+            # Nobody has said that it ran, and nobody will.
+            session = replaced(session, attrs.evolve(capture, status=CaptureStatus.ENDED, stopped_at=at))
     return session, tuple(events)
 
 
