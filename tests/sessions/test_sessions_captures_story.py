@@ -232,6 +232,28 @@ async def test_what_is_not_ready_a_day_after_the_end_is_given_up_and_said(
     assert ("captures given up" in caplog.text) is not comes
 
 
+async def test_one_that_never_began_is_given_up_with_the_third_look(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the first took longer to be answered, as the first call of a connection does."""
+    answered = []
+
+    async def none_of_them(*_: object) -> tuple[CaptureNews, ...]:
+        await trio.sleep(0.1 if answered else 2.0)
+        answered.append(trio_time())
+        return ()
+
+    async with world.service() as service:
+        session = await a_call(service, world)
+        world.connector.fail("start_capture", ProviderTimeout("daily", "slow", in_doubt=True))
+        monkeypatch.setattr(world.connector, "captures", none_of_them)
+        with pytest.raises(ProviderTimeout):
+            await service.capture(session.id, START)
+        await trio.sleep(75)
+        assert (await only(service, session)).status is CaptureStatus.ERROR
+        assert len(answered) == 3
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_ready_after_the_end_is_stored_and_told_to_who_asked(
     autojump_clock: MockClock, world: World, wanted: bool

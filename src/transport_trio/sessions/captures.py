@@ -26,7 +26,8 @@ from transport_trio.sessions.capture_matching import CAPTURES_MAX, find, is_full
 from transport_trio.sessions.capture_words import ERRORS, READIES, STARTS, STOPS, UPDATES, too_many
 
 # Without a sign of life from a list for so long, one that should be there is not. Daily's lists are late by seconds.
-MISSING_MAX = timedelta(seconds=60)
+# The first look and the third are a minute apart, and a bit less where the first answer took longer.
+MISSING_MAX = timedelta(seconds=50)
 
 NOT_STARTED = "it was asked for, and the provider does not know of it"
 VANISHED = "the provider does not know of it any more"
