@@ -109,6 +109,33 @@ class TooManyTranscripts(TransportError):
         super().__init__(f"the session has {transcripts_max} transcripts; start another session for more")
 
 
+class LiveStreamNotFound(TransportError):
+    code = "live_stream_not_found"
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"the session has no live stream with the id {stream_id[:80]!r}")
+        self.stream_id = stream_id
+
+
+class LiveStreamNotInState(TransportError):
+    """What was asked is for a live stream in another state."""
+
+    code = "live_stream_not_in_state"
+
+    def __init__(self, stream_id: str, status: str, needed: str) -> None:
+        super().__init__(f"the live stream {stream_id} is {status}; this is for one that is {needed}")
+        self.stream_id, self.status = stream_id, status
+
+
+class TooManyLiveStreams(TransportError):
+    """The session has as many live streams as are kept for one."""
+
+    code = "too_many_live_streams"
+
+    def __init__(self, streams_max: int) -> None:
+        super().__init__(f"the session has {streams_max} live streams; start another session for more")
+
+
 class SessionHasEnded(TransportError):
     """What was asked needs a session that lives."""
 

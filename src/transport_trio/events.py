@@ -34,6 +34,10 @@ class EventType(StrEnum):
     TRANSCRIPTION_STOPPED = "transcription_stopped"
     TRANSCRIPT_READY = "transcript_ready"
     TRANSCRIPT_ERROR = "transcript_error"
+    LIVE_STREAM_STARTED = "live_stream_started"
+    LIVE_STREAM_UPDATED = "live_stream_updated"
+    LIVE_STREAM_ENDED = "live_stream_ended"
+    LIVE_STREAM_ERROR = "live_stream_error"
     SESSION_ENDED = "session_ended"
     SESSION_SUMMARY = "session_summary"
 
@@ -244,6 +248,30 @@ class TranscriptError(CaptureEvent):
     """Nothing (more) comes of it; `reason` says why."""
 
     type = EventType.TRANSCRIPT_ERROR
+
+
+@attrs.frozen(kw_only=True)
+class LiveStreamStarted(CaptureEvent):
+    type = EventType.LIVE_STREAM_STARTED
+
+
+@attrs.frozen(kw_only=True)
+class LiveStreamUpdated(CaptureEvent):
+    """It goes on with other settings."""
+
+    type = EventType.LIVE_STREAM_UPDATED
+
+
+@attrs.frozen(kw_only=True)
+class LiveStreamEnded(CaptureEvent):
+    type = EventType.LIVE_STREAM_ENDED
+
+
+@attrs.frozen(kw_only=True)
+class LiveStreamError(CaptureEvent):
+    """It is over, and not as it was meant to be; `reason` says why."""
+
+    type = EventType.LIVE_STREAM_ERROR
 
 
 @attrs.frozen(kw_only=True)

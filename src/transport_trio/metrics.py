@@ -185,11 +185,13 @@ class Metrics:
             ),
             capture_actions=counter(
                 "transport_capture_actions",
-                "What callers wanted of recordings, by how it ended.",
+                "What callers wanted of recordings and the like, by how it ended.",
                 "action",
                 "outcome",
             ),
-            capture_errors=counter("transport_capture_errors", "Recordings of which nothing (more) came.", "kind"),
+            capture_errors=counter(
+                "transport_capture_errors", "Recordings and such of which nothing (more) came.", "kind"
+            ),
             capture_ready_seconds=histogram(
                 "transport_capture_ready_seconds",
                 "Time from the end of a recording until it was known to be ready.",

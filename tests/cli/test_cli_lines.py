@@ -99,6 +99,10 @@ EXAMPLES = [
     (event("transcription_stopped", transcript_id="t1"), "t1"),
     (event("transcript_ready", transcript_id="t1", duration_s=5.0), "t1, 5 s long"),
     (event("transcript_error", transcript_id="t1", reason="no model"), "t1, no model"),
+    (event("live_stream_started", stream_id="s1"), "s1"),
+    (event("live_stream_updated", stream_id="s1"), "s1"),
+    (event("live_stream_ended", stream_id="s1"), "s1"),
+    (event("live_stream_error", stream_id="s1", reason="no route"), "s1, no route"),
     (event("session_ended", reason="requested"), "requested"),
     (
         event("session_summary", people=[{"name": "Ada", "duration_s": 75.2}], people_total=3),

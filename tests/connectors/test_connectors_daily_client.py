@@ -25,8 +25,10 @@ from transport_trio.connectors.daily.operations import (
     OPERATIONS,
     PRESENCE,
     SEND_MESSAGE,
+    START_LIVE_STREAM,
     START_RECORDING,
     START_TRANSCRIPTION,
+    STOP_LIVE_STREAM,
     STOP_RECORDING,
     STOP_TRANSCRIPTION,
     Operation,
@@ -136,6 +138,7 @@ def test_what_would_do_harm_a_second_time_is_not_repeated() -> None:
         *(CREATE_ROOM, DELETE_ROOM, DELETE_ROOMS, CREATE_WEBHOOK),
         *(EJECT, SEND_MESSAGE),
         *(START_RECORDING, STOP_RECORDING, START_TRANSCRIPTION, STOP_TRANSCRIPTION),
+        *(START_LIVE_STREAM, STOP_LIVE_STREAM),
     }
 
 

@@ -20,9 +20,9 @@ from transport_trio.sessions.lifecycle import EndWanted, Policy, decide
 
 OURS = "0b6d7b9e-6c0e-4d57-9a50-2b9f1b7c9a01"
 SECOND = "0b6d7b9e-6c0e-4d57-9a50-2b9f1b7c9a02"
-RECORDING, TRANSCRIPTION = CaptureKind
+RECORDING, TRANSCRIPTION, LIVE_STREAM = CaptureKind
 POLICY = Policy(confirm_s=15, token_warning_s=60)
-STARTED, STOPPED, READY, ERROR = CaptureMoment
+STARTED, UPDATED, STOPPED, READY, ERROR = CaptureMoment
 
 
 def ours(id_: str = OURS, asked_s: float = 0.0, **more: Any) -> Capture:

@@ -166,6 +166,9 @@ async def test_what_was_refused_leaves_nothing(autojump_clock: MockClock, world:
         ({"given": {"layout": {"preset": "x"}}, "provider_options": {"new": 1}}, "'new' is not allowed", "$.daily"),
         ({"given": {"layout": {"preset": "default"}}}, "room x has an active stream", None),
         ({"given": {"fps": 25}}, "layout", None),
+        ({"given": {"endpoints": ["tv"]}}, "there is no streaming endpoint named 'tv'", "$.endpoints"),
+        ({"given": {"rtmp_urls": ["x"]}}, "rtmpUrl was 'x'", "$.rtmp_urls"),
+        ({"given": {"rtmp_urls": ["x"]}, "provider_options": {"rtmps": 1}}, "invalid property name 'rtmps'", "$.daily"),
     ],
 )
 async def test_what_the_provider_refuses_of_the_caller_s_own_is_the_caller_s_fault(

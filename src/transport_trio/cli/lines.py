@@ -30,12 +30,17 @@ COLOURS = {
     "transcription_stopped": "cyan",
     "transcript_ready": "cyan",
     "transcript_error": "red",
+    "live_stream_started": "cyan",
+    "live_stream_updated": "bright_black",
+    "live_stream_ended": "cyan",
+    "live_stream_error": "red",
     "session_ended": "blue",
     "session_summary": "blue",
     "snapshot": "cyan",
     "gap": "red",
     "error": "red",
 }
+CAPTURES = ("recording_", "transcript", "live_stream_")
 GAP_REASONS = {
     "pruned": "they are older than what the service keeps",
     "epoch": "the service has a new journal",
@@ -74,7 +79,7 @@ class Lines:
         # Ids begin with the time of their making: those of one minute differ at the end.
         session = plain(message.get("session_id", ""))[-SHORT_ID:]
         clock = time[:8]
-        details = _recording(message) if kind.startswith(("recording_", "transcript")) else _details(kind, message)
+        details = _recording(message) if kind.startswith(CAPTURES) else _details(kind, message)
         yield f"{clock:<8} {number:>7}  {label}  {session:<{SHORT_ID}}  {details}".strip()
 
 
@@ -155,7 +160,8 @@ def _ids(ids: object, total: object) -> str:
 
 
 def _recording(message: Mapping[str, Any]) -> str:
-    parts = [plain(message.get("recording_id") or message.get("transcript_id") or "none")]
+    ids = (message.get(name) for name in ("recording_id", "transcript_id", "stream_id"))
+    parts = [plain(next((id_ for id_ in ids if id_), "none"))]
     if message.get("duration_s") is not None:
         parts.append(f"{length(message['duration_s'])} long")
     if message.get("reason"):

@@ -1,4 +1,4 @@
-"""What is made of a call while it goes on: recordings and transcriptions."""
+"""What is made of a call while it goes on: recordings, transcriptions and live streams."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import attrs
 class CaptureKind(StrEnum):
     RECORDING = "recording"
     TRANSCRIPTION = "transcription"
+    LIVE_STREAM = "live_stream"
 
 
 class CaptureStatus(StrEnum):
@@ -32,6 +33,7 @@ FINAL = frozenset({CaptureStatus.READY, CaptureStatus.ENDED, CaptureStatus.ERROR
 
 class CaptureMoment(StrEnum):
     STARTED = "started"
+    UPDATED = "updated"
     STOPPED = "stopped"
     READY = "ready"
     ERROR = "error"
@@ -44,6 +46,8 @@ class Capture:
     One that somebody else has started goes by the provider's own id. `asked_at`: when we did, or when we first
     heard of it. `missing_since`: since when the provider's list, which should name it, does not. `stored`:
     something is to be left of it. `given_up`: its error is our conclusion and not the provider's word.
+    `destinations`: where a live stream goes, without what is secret of it. `updated_at`: its latest change that was
+    told, and `update_heard_at` the same where the provider was first to tell.
     """
 
     id: str
@@ -61,6 +65,9 @@ class Capture:
     error: str | None = None
     given_up: bool = False
     missing_since: datetime | None = None
+    destinations: tuple[str, ...] = ()
+    updated_at: datetime | None = None
+    update_heard_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -74,10 +81,14 @@ def new_capture_id() -> str:
 
 @attrs.frozen(kw_only=True)
 class CaptureOptions:
-    """How one is made, in our words, as checked; `provider_options` goes to the provider as it is."""
+    """How one is made, in our words, as checked; `provider_options` goes to the provider as it is.
 
-    given: Mapping[str, Any] = attrs.field(factory=dict)
-    provider_options: Mapping[str, Any] = attrs.field(factory=dict)
+    An address to stream to holds a key: neither is ever printed. `destinations` can be.
+    """
+
+    given: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    provider_options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    destinations: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

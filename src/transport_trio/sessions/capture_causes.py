@@ -30,19 +30,24 @@ class CaptureRefused(CaptureCause):
 
 @attrs.frozen(kw_only=True)
 class CaptureChanged(CaptureCause):
-    """It goes on with other settings, by the provider's word."""
+    """It goes on with other settings, by the provider's word. `asked_at`: before we asked for it."""
 
     at: datetime
+    asked_at: datetime
     capture_id: str
 
 
 @attrs.frozen(kw_only=True)
 class CaptureStopped(CaptureCause):
-    """The provider has taken our request to stop it; with `in_doubt` nobody knows."""
+    """The provider has taken our request to stop it; with `in_doubt` nobody knows.
+
+    `source`: `inferred` where it refused, since there is nothing to stop.
+    """
 
     at: datetime
     capture_id: str
     in_doubt: bool = False
+    source: Source = Source.REQUEST
 
 
 @attrs.frozen(kw_only=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime, timedelta
 
 import attrs
 
-from transport_trio.models import Capture, CaptureKind, CaptureNews, Session
+from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, Session
 
 CAPTURES_MAX = 20
 # How far the provider's clock and ours may differ; Daily's has a granularity of one second.
@@ -30,6 +31,8 @@ def meant(session: Session, news: CaptureNews, at: datetime) -> tuple[Session, C
     if by_instance is not None:
         # The provider's word counts more than what was guessed from a list.
         return _identified(session, by_instance, news)
+    if news.kind is CaptureKind.LIVE_STREAM:
+        return _stream_of_others(session, news, at)
     if news.provider_id is None:
         # An error of the instance that nobody has named: whatever runs in the room and is not ours.
         others = [one for one in of_kind if not one.ours and one.is_open]
@@ -69,6 +72,34 @@ def _taken_on(session: Session, news: CaptureNews, at: datetime) -> tuple[Sessio
         id=news.provider_id, kind=news.kind, asked_at=began, ours=False, type=news.type, provider_id=news.provider_id
     )
     return attrs.evolve(session, captures=(*session.captures, capture)), capture
+
+
+def _stream_of_others(session: Session, news: CaptureNews, at: datetime) -> tuple[Session, Capture | None]:
+    """A live stream that somebody in the call has started goes by its instance, which the next one may have as well.
+
+    When things happened tells them apart, whatever comes first and however often.
+    """
+    when = news.occurred_at
+    theirs = (one for one in reversed(session.captures) if one.kind is news.kind and not one.ours)
+    for one in theirs:
+        if one.provider_id == news.instance_id and _could_be_about(one, news):
+            return session, one
+    ended_at = session.ended_at or at
+    in_time = session.created_at - CLOCK_SLACK <= when <= ended_at + CLOCK_SLACK
+    if not in_time or news.instance_id is None or is_full(session, news.kind):
+        return session, None
+    id_ = uuid.uuid5(uuid.NAMESPACE_OID, f"{session.id}/{news.instance_id}/{when.isoformat()}")
+    capture = Capture(
+        id=str(id_), kind=news.kind, asked_at=when, ours=False, stored=False, provider_id=news.instance_id
+    )
+    return attrs.evolve(session, captures=(*session.captures, capture)), capture
+
+
+def _could_be_about(stream: Capture, news: CaptureNews) -> bool:
+    began, when = stream.started_at, news.occurred_at
+    if began is not None and news.moment is CaptureMoment.STARTED:
+        return began == when  # else it is another start, of which the end before it has been lost
+    return (began is None or began <= when) and (stream.stopped_at is None or when <= stream.stopped_at)
 
 
 def replaced(session: Session, capture: Capture) -> Session:

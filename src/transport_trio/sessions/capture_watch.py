@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from transport_trio.concurrency import doubling_s
-from transport_trio.models import CaptureKind, CaptureNews, Session, SessionId, SessionStatus, is_transcribed
+from transport_trio.models import Capture, CaptureKind, CaptureNews, Session, SessionId, SessionStatus, is_transcribed
 
 # Daily lists recordings about twice a second for the whole domain; deletions of rooms have a limit of their own.
 LOOKS_APART_S = 1.0
@@ -73,9 +73,8 @@ class CaptureBook:
         if watched is None:
             watched = self._watched[session.id] = _Watched(session.id, session.provider)
         for capture in session.captures:
-            for id_ in (capture.id, capture.provider_id):
-                if id_ is not None:
-                    self._instances[id_] = session.id
+            for id_ in _names_of(capture):
+                self._instances[id_] = session.id
         signature = (
             session.has_ended,
             *((one.id, one.status) for one in session.captures if one.is_open and one.stored),
@@ -136,6 +135,13 @@ class CaptureBook:
         self._news.set()
 
 
+def _names_of(capture: Capture) -> tuple[str, ...]:
+    """What the provider may call it in news that name no room, and calls no other. Others' live streams share names."""
+    if capture.kind is CaptureKind.LIVE_STREAM and not capture.ours:
+        return ()
+    return (capture.id,) if capture.provider_id is None else (capture.id, capture.provider_id)
+
+
 class CaptureLine:
     """What concerns one provider: one that is slow must not hold up what others tell."""
 
@@ -180,8 +186,11 @@ def kinds_to_look_for(session: Session) -> tuple[CaptureKind, ...]:
 
 def starts_itself(session: Session, kind: CaptureKind) -> bool:
     config = session.room_config
-    wanted = config.auto_start_recording if kind is CaptureKind.RECORDING else config.auto_start_transcription
-    return wanted and kind not in session.auto_starts_checked
+    wanted = {
+        CaptureKind.RECORDING: config.auto_start_recording,
+        CaptureKind.TRANSCRIPTION: config.auto_start_transcription,
+    }
+    return wanted.get(kind, False) and kind not in session.auto_starts_checked
 
 
 def _may_start_itself(session: Session) -> bool:

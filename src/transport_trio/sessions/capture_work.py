@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import ClassVar, Protocol
 
 import attrs
@@ -16,6 +17,8 @@ import trio
 from transport_trio.errors import (
     Busy,
     ConnectorError,
+    NobodyInCall,
+    ProviderRejected,
     SessionHasEnded,
     StorageUnavailable,
     TransportError,
@@ -78,7 +81,8 @@ class StartCapture:
             kind=self.kind,
             asked_at=work.deps.clock.now(),
             type=type_,
-            stored=self.kind is CaptureKind.RECORDING or is_transcribed(work.session().room_config),
+            stored=_leaves_something(self.kind, work.session()),
+            destinations=self.options.destinations,
         )
         room_name = (await work.tell(CaptureIntended(capture=capture))).room.name
         try:
@@ -114,7 +118,7 @@ class UpdateCapture:
 
     async def perform(self, work: CaptureWork) -> Capture:
         capture = work.running(self.kind, self.capture_id)
-        instance = capture.id if capture.ours else None
+        instance, asked_at = instance_of(capture), work.deps.clock.now()
         room_name, options = work.session().room.name, work.at_provider(self.options)
         try:
             await work.connector.update_capture(room_name, capture.kind, instance, options)
@@ -122,7 +126,7 @@ class UpdateCapture:
             if (fault := in_callers_words(exc, self.options)) is not None:
                 raise fault from exc
             raise
-        await work.tell(CaptureChanged(at=work.deps.clock.now(), capture_id=capture.id))
+        await work.tell(CaptureChanged(at=work.deps.clock.now(), asked_at=asked_at, capture_id=capture.id))
         return find(work.session(), capture.id) or capture
 
 
@@ -134,18 +138,41 @@ class StopCapture:
 
     async def perform(self, work: CaptureWork) -> Capture:
         capture = work.running(self.kind, self.capture_id)
-        instance = capture.id if capture.ours else None
+        source = Source.REQUEST
         try:
-            await work.connector.stop_capture(work.session().room.name, capture.kind, instance)
+            await work.connector.stop_capture(work.session().room.name, capture.kind, instance_of(capture))
         except ConnectorError as exc:
             if exc.in_doubt:
                 await work.tell(self._stopped(work, in_doubt=True))
-            raise
-        await work.tell(self._stopped(work))
+            if exc.in_doubt or not _is_over(self.kind, exc):
+                raise
+            source = Source.INFERRED
+        await work.tell(self._stopped(work, source=source))
         return find(work.session(), capture.id) or capture
 
-    def _stopped(self, work: CaptureWork, *, in_doubt: bool = False) -> CaptureStopped:
-        return CaptureStopped(at=work.deps.clock.now(), capture_id=self.capture_id, in_doubt=in_doubt)
+    def _stopped(self, work: CaptureWork, *, in_doubt: bool = False, source: Source = Source.REQUEST) -> CaptureStopped:
+        at = work.deps.clock.now()
+        return CaptureStopped(at=at, capture_id=self.capture_id, in_doubt=in_doubt, source=source)
+
+
+def _is_over(kind: CaptureKind, exc: ConnectorError) -> bool:
+    """Whether a refused stop says that nothing runs. Of live streams there is no list that would tell it later."""
+    if kind is not CaptureKind.LIVE_STREAM:
+        return False
+    return isinstance(exc, NobodyInCall) or (isinstance(exc, ProviderRejected) and exc.status == HTTPStatus.BAD_REQUEST)
+
+
+def _leaves_something(kind: CaptureKind, session: Session) -> bool:
+    if kind is CaptureKind.TRANSCRIPTION:
+        return is_transcribed(session.room_config)
+    return kind is CaptureKind.RECORDING
+
+
+def instance_of(capture: Capture) -> str | None:
+    """By what the provider knows it; None: by what it takes where nothing is named."""
+    if capture.ours:
+        return capture.id
+    return capture.provider_id if capture.kind is CaptureKind.LIVE_STREAM else None
 
 
 @attrs.frozen
@@ -192,7 +219,7 @@ class CaptureWork:
         """The capture, which may still be starting.
 
         Raises:
-            RecordingNotFound, RecordingNotInState, TranscriptNotFound, TranscriptNotInState.
+            RecordingNotFound, RecordingNotInState, or those of another kind.
         """
         capture = find(self.session(), capture_id)
         if capture is None or capture.kind is not kind:

@@ -22,9 +22,11 @@ from transport_trio.sessions.capture_causes import (
     CapturesHeard,
     CaptureStopped,
 )
-from transport_trio.sessions.capture_matching import CAPTURES_MAX, find, is_full, meant, replaced
-from transport_trio.sessions.capture_words import ERRORS, READIES, STARTS, STOPS, UPDATES, too_many
+from transport_trio.sessions.capture_matching import CAPTURES_MAX, CLOCK_SLACK, find, is_full, meant, replaced
+from transport_trio.sessions.capture_words import ERRORS, READIES, STARTS, STOPS, UPDATES, told_of, too_many
 
+# From the last leave until a call is over, and answers show who has come, at the longest.
+CALL_ENDS_WITHIN = timedelta(seconds=45)
 # Without a sign of life from a list for so long, one that should be there is not. Daily's lists are late by seconds.
 # The first look and the third are a minute apart, and a bit less where the first answer took longer.
 MISSING_MAX = timedelta(seconds=50)
@@ -41,7 +43,7 @@ def learnt(session: Session, cause: CaptureCause) -> Told:
     """What `cause` does to the session's captures.
 
     Raises:
-        TooManyRecordings, TooManyTranscripts: no further one is kept.
+        TooManyRecordings (or of another kind): no further one is kept.
     """
     match cause:
         case CaptureIntended():
@@ -65,8 +67,21 @@ def call_is_over(session: Session, at: datetime) -> Told:
     """The session ends, and with its room whatever runs in it."""
     events: list[CaptureEvent] = []
     for capture in session.captures:
-        if capture.status in {CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
-            session, told = _stopped(session, capture, at, at, Source.INFERRED)
+        session, told = _over_with_its_call(session, capture, at, at)
+        events.extend(told)
+    return session, tuple(events)
+
+
+def nobody_is_there(session: Session, at: datetime) -> Told:
+    """By an answer of the provider's. A live stream ends with its call, which no list would tell."""
+    events: list[CaptureEvent] = []
+    if not session.is_empty or session.empty_since is None:
+        return session, ()
+    for capture in session.captures:
+        # One that was started since: whoever did so is there, and the provider's answers are late.
+        since = max(session.empty_since, capture.asked_at)
+        if capture.kind is CaptureKind.LIVE_STREAM and at - since >= CALL_ENDS_WITHIN:
+            session, told = _over_with_its_call(session, capture, at, since)
             events.extend(told)
         elif capture.status is CaptureStatus.STARTING and not capture.stored:
             # Nobody has said that it ran, and nobody will.
@@ -74,12 +89,20 @@ def call_is_over(session: Session, at: datetime) -> Told:
     return session, tuple(events)
 
 
+def _over_with_its_call(session: Session, capture: Capture, at: datetime, since: datetime) -> Told:
+    if capture.status in {CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
+        return _stopped(session, capture, at, since, Source.INFERRED)
+    if capture.status is CaptureStatus.STARTING and not capture.stored:
+        # Nobody will ever tell whether it ran.
+        return replaced(session, attrs.evolve(capture, status=CaptureStatus.ENDED)), ()
+    return session, ()
+
+
 def _done(session: Session, capture: Capture, cause: CaptureChanged | CaptureStopped | CaptureDeleted) -> Told:
     """The provider has done to it what we wanted."""
     match cause:
         case CaptureChanged():
-            told = _event(UPDATES[capture.kind], session, capture, cause.at, cause.at, Source.REQUEST)
-            return session, (told,) if capture.is_open else ()
+            return _changed(session, capture, cause)
         case CaptureStopped():
             return _stopped_by_us(session, capture, cause)
         case CaptureDeleted():
@@ -88,12 +111,32 @@ def _done(session: Session, capture: Capture, cause: CaptureChanged | CaptureSto
             return replaced(session, attrs.evolve(capture, status=CaptureStatus.DELETED, given_up=given_up)), ()
 
 
+def _changed(session: Session, capture: Capture, cause: CaptureChanged) -> Told:
+    if not capture.is_open:
+        return session, ()
+    heard_at = capture.update_heard_at
+    session = replaced(session, attrs.evolve(capture, updated_at=cause.at, update_heard_at=None))
+    if heard_at is not None and heard_at >= cause.asked_at - CLOCK_SLACK:
+        return session, ()  # the push was faster than the answer
+    return session, (told_of(UPDATES[capture.kind], session, capture, cause.at, cause.at, Source.REQUEST),)
+
+
+def _updated_elsewhere(session: Session, capture: Capture, news: CaptureNews, cause: CapturesHeard) -> Told:
+    """The provider tells of a change. It tells of ours as well, to the second, late, and perhaps twice."""
+    known = capture.updated_at
+    if not capture.is_open or (known is not None and news.occurred_at <= known + CLOCK_SLACK):
+        return session, ()
+    when = news.occurred_at
+    session = replaced(session, attrs.evolve(capture, updated_at=when, update_heard_at=when))
+    return session, (told_of(UPDATES[capture.kind], session, capture, cause.at, when, cause.source),)
+
+
 def _stopped_by_us(session: Session, capture: Capture, cause: CaptureStopped) -> Told:
     if capture.status not in {CaptureStatus.STARTING, CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
         return session, ()
     if cause.in_doubt:
         return replaced(session, attrs.evolve(capture, status=CaptureStatus.STOPPING)), ()
-    return _stopped(session, capture, cause.at, cause.at, Source.REQUEST)
+    return _stopped(session, capture, cause.at, cause.at, cause.source)
 
 
 def _heard(session: Session, cause: CapturesHeard) -> Told:
@@ -127,14 +170,31 @@ def _moved_on(session: Session, capture: Capture, news: CaptureNews, cause: Capt
     match news.moment:
         case CaptureMoment.STARTED:
             return _started(session, capture, news, cause)
+        case CaptureMoment.UPDATED:
+            session, begun = _begun_unheard(session, capture, news, cause)
+            session, told = _updated_elsewhere(session, find(session, capture.id) or capture, news, cause)
+            return session, (*begun, *told)
         case CaptureMoment.STOPPED:
-            return _stopped(session, capture, cause.at, news.occurred_at, cause.source)
+            session, begun = _begun_unheard(session, capture, news, cause)
+            capture = find(session, capture.id) or capture
+            session, told = _stopped(session, capture, cause.at, news.occurred_at, cause.source)
+            return session, (*begun, *told)
         case CaptureMoment.READY:
             return _ready(session, capture, news, cause)
         case CaptureMoment.ERROR:
             if not capture.is_open:
                 return session, ()
             return _failed(session, capture, news.reason or "the provider gives no reason", news, cause)
+
+
+def _begun_unheard(session: Session, capture: Capture, news: CaptureNews, cause: CapturesHeard) -> Told:
+    """What goes on, or has ended, had begun. Of somebody else's nobody knows when; its start may still be told."""
+    if capture.status is not CaptureStatus.STARTING:
+        return session, ()
+    if not capture.ours:
+        return replaced(session, attrs.evolve(capture, status=CaptureStatus.RUNNING)), ()
+    begun = attrs.evolve(news, moment=CaptureMoment.STARTED, started_at=capture.asked_at)
+    return _started(session, capture, begun, attrs.evolve(cause, source=Source.INFERRED))
 
 
 def _revived(capture: Capture) -> Capture:
@@ -154,7 +214,7 @@ def _started(session: Session, capture: Capture, news: CaptureNews, cause: Captu
     status = CaptureStatus.RUNNING if capture.status is CaptureStatus.STARTING else capture.status
     capture = attrs.evolve(capture, started_at=began, status=status, type=news.type or capture.type)
     session = replaced(session, capture)
-    told: list[CaptureEvent] = [_event(STARTS[capture.kind], session, capture, cause.at, began, cause.source)]
+    told: list[CaptureEvent] = [told_of(STARTS[capture.kind], session, capture, cause.at, began, cause.source)]
     if session.has_ended and status is CaptureStatus.RUNNING:
         # Its call ended with the session, before anybody had told us that it ran.
         session, stopped = _stopped(session, capture, cause.at, session.ended_at or cause.at, Source.INFERRED)
@@ -167,7 +227,7 @@ def _stopped(session: Session, capture: Capture, at: datetime, occurred_at: date
         return session, ()
     status = CaptureStatus.PROCESSING if capture.stored else CaptureStatus.ENDED
     capture = attrs.evolve(capture, status=status, stopped_at=occurred_at)
-    told = _event(STOPS[capture.kind], session, capture, at, occurred_at, source)
+    told = told_of(STOPS[capture.kind], session, capture, at, occurred_at, source)
     return replaced(session, capture), (told,)
 
 
@@ -186,7 +246,7 @@ def _ready(session: Session, capture: Capture, news: CaptureNews, cause: Capture
         duration_s=news.duration_s,
         error=None,
     )
-    told = _event(READIES[capture.kind], session, capture, cause.at, news.occurred_at, cause.source)
+    told = told_of(READIES[capture.kind], session, capture, cause.at, news.occurred_at, cause.source)
     told = attrs.evolve(told, duration_s=news.duration_s)
     return replaced(session, capture), (*started, *stopped, told)
 
@@ -194,7 +254,9 @@ def _ready(session: Session, capture: Capture, news: CaptureNews, cause: Capture
 def _failed(session: Session, capture: Capture, reason: str, news: CaptureNews | None, cause: CapturesHeard) -> Told:
     occurred_at, source = (cause.at, Source.INFERRED) if news is None else (news.occurred_at, cause.source)
     capture = attrs.evolve(capture, status=CaptureStatus.ERROR, error=reason, given_up=news is None)
-    told = attrs.evolve(_event(ERRORS[capture.kind], session, capture, cause.at, occurred_at, source), reason=reason)
+    if capture.kind is CaptureKind.LIVE_STREAM:
+        capture = attrs.evolve(capture, stopped_at=occurred_at)
+    told = attrs.evolve(told_of(ERRORS[capture.kind], session, capture, cause.at, occurred_at, source), reason=reason)
     return replaced(session, capture), (told,)
 
 
@@ -233,17 +295,4 @@ def _never_started(session: Session, kind: CaptureKind, at: datetime) -> Capture
         occurred_at=at,
         source=Source.INFERRED,
         reason=NOTHING_BY_ITSELF,
-    )
-
-
-def _event(
-    of: type[CaptureEvent], session: Session, capture: Capture, at: datetime, occurred_at: datetime, source: Source
-) -> CaptureEvent:
-    return of(
-        session_id=session.id,
-        time=at,
-        capture_id=capture.id,
-        provider_id=capture.provider_id,
-        occurred_at=occurred_at,
-        source=source,
     )

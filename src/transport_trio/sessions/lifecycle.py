@@ -186,6 +186,8 @@ def _observed(session: Session, cause: Observed, policy: Policy) -> Outcome:
     )
     session = attrs.evolve(session, presence_checked_at=cause.at, room_missing_since=None)
     outcome = _learnt(session, seen, cause.at, joins_by=cause.source, leaves_by=Source.INFERRED)
+    session, told = captures.nobody_is_there(outcome.session, cause.at)
+    outcome = attrs.evolve(outcome, session=session, events=(*outcome.events, *told))
     if _is_empty_for_long(outcome.session, cause.at):
         ended = _ended(outcome.session, cause.at, EndReason.EMPTY)
         return attrs.evolve(ended, events=(*outcome.events, *ended.events))

@@ -26,6 +26,7 @@ from transport_trio.web.entrance import PATH
 from transport_trio.web.events import register_events
 from transport_trio.web.extension import register_extension
 from transport_trio.web.health import OPEN_PATHS, register_health
+from transport_trio.web.live_streams import register_live_streams
 from transport_trio.web.orphans import register_orphans
 from transport_trio.web.people import register_people
 from transport_trio.web.problems import (
@@ -118,6 +119,7 @@ def create_app(deps: WebDeps) -> QuartTrio:
     register_summary(app, deps)
     register_orphans(app, deps)
     register_transcripts(app, deps)
+    register_live_streams(app, deps)
     register_events(app, deps)
     register_health(app, deps)
     register_webhooks(app, deps)

@@ -18,8 +18,8 @@ from transport_trio.web.query import one, parse_query
 from transport_trio.web.sessions import known
 from transport_trio.wire.captures import (
     link_answer,
+    picture_changes,
     recording_answer,
-    recording_changes,
     recording_options,
     recordings_answer,
 )
@@ -56,7 +56,7 @@ def register_captures(app: QuartTrio, deps: WebDeps) -> None:
     @app.post(f"{RECORDING}/update")
     async def update_recording(session_id: str, recording_id: str) -> Response:
         session, data = await asked(deps, session_id, recording_id)
-        changes = recording_changes(data or b"{}", service.captures.managed_options(session.provider))
+        changes = picture_changes(data or b"{}", service.captures.managed_options(session.provider))
         action = UpdateCapture(capture_id=recording_id, options=changes)
         return answer(recording_answer(await service.capture(session_id, action)))
 

@@ -51,22 +51,27 @@ def recording_options(data: bytes, managed: frozenset[str]) -> CaptureOptions:
     Raises:
         InvalidRequest: it has the wrong shape, or sets in `daily` what has a name of its own.
     """
-    return _options(body_of(data or b"{}", RecordingBody), managed)
+    return picture_options(body_of(data or b"{}", RecordingBody), managed)
 
 
-def recording_changes(data: bytes, managed: frozenset[str]) -> CaptureOptions:
-    """How one is to go on.
+def picture_changes(data: bytes, managed: frozenset[str]) -> CaptureOptions:
+    """How a recording or a live stream is to go on.
 
     Raises:
-        InvalidRequest: likewise, or it changes nothing.
+        InvalidRequest: it has the wrong shape, or it changes nothing.
     """
-    options = _options(body_of(data, PictureBody), managed)
+    options = picture_options(body_of(data, PictureBody), managed)
     if not options.given and not options.provider_options:
         raise InvalidRequest(("$", "changes nothing"))
     return options
 
 
-def _options(body: PictureBody, managed: frozenset[str]) -> CaptureOptions:
+def picture_options(body: PictureBody, managed: frozenset[str]) -> CaptureOptions:
+    """What was given of it.
+
+    Raises:
+        InvalidRequest: it sets in `daily` what has a name of its own, or a layout has none.
+    """
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     more = given.pop("daily", {})
     faults = managed_faults(more, managed)

@@ -172,18 +172,20 @@ def _own_fields(event: Event) -> dict[str, Any]:
                 "expires_at": timestamp(event.expires_at),
             }
         case CaptureEvent():
-            noun = "recording" if event.type.startswith("recording") else "transcript"
-            told: dict[str, Any] = {
-                f"{noun}_id": event.capture_id,
-                f"provider_{noun}_id": event.provider_id,
-                **_origin(event),
-            }
+            told = _of_capture(event) | _origin(event)
             more = {"reason": event.reason, "duration_s": event.duration_s}
             return told | {name: value for name, value in more.items() if value is not None}
         case SessionExtended() | SessionEnded() | SessionSummary():
             return _of_the_end(event)
         case _:
             raise AssertionError(f"no wire form for {type(event).__name__}")
+
+
+def _of_capture(event: CaptureEvent) -> dict[str, Any]:
+    if event.type.startswith("live_stream"):
+        return {"stream_id": event.capture_id}  # nothing is left of one that the provider would have an id for
+    noun = "recording" if event.type.startswith("recording") else "transcript"
+    return {f"{noun}_id": event.capture_id, f"provider_{noun}_id": event.provider_id}
 
 
 def _origin(event: ParticipantJoined | ParticipantLeft | CaptureEvent) -> dict[str, Any]:

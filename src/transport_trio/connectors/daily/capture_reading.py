@@ -1,4 +1,4 @@
-"""What Daily says of recordings and transcripts, in lists and in pushes, as news in our words. Read tolerantly."""
+"""What Daily says of recordings and the like, in lists and in pushes, as news in our words. Read tolerantly."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from transport_trio.connectors.daily.reading import (
     short,
     unix_time,
 )
+from transport_trio.connectors.daily.stream_keys import without_addresses
 from transport_trio.models import CaptureKind, CaptureLink, CaptureMoment, CaptureNews
 
 RECORDINGS = {"in-progress": CaptureMoment.STARTED, "finished": CaptureMoment.READY}
@@ -116,6 +117,10 @@ PUSHED = {
     "transcript.started": CaptureMoment.STARTED,
     "transcript.ready-to-download": CaptureMoment.READY,
     "transcript.error": CaptureMoment.ERROR,
+    "streaming.started": CaptureMoment.STARTED,
+    "streaming.updated": CaptureMoment.UPDATED,
+    "streaming.ended": CaptureMoment.STOPPED,
+    "streaming.error": CaptureMoment.ERROR,
 }
 
 
@@ -127,6 +132,8 @@ def pushed(type_: str, id_: str | None, payload: Mapping[str, Any], at: datetime
     moment = PUSHED[type_]
     if type_.startswith("transcript."):
         return _of_transcript(moment, payload, at)
+    if type_.startswith("streaming."):
+        return _of_live_stream(moment, payload, at)
     instance = short(payload.get("instance_id")) or _instance_in(id_)
     provider_id, room_name = short(payload.get("recording_id")), short(payload.get("room_name"))
     if instance is None and provider_id is None:
@@ -169,4 +176,18 @@ def _of_transcript(moment: CaptureMoment, payload: Mapping[str, Any], at: dateti
         room_name=short(payload.get("room_name")),
         duration_s=seconds(payload.get("duration")),
         reason=clean(reason, DETAIL_MAX) if isinstance(reason, str) and reason else None,
+    )
+
+
+def _of_live_stream(moment: CaptureMoment, payload: Mapping[str, Any], at: datetime) -> CaptureNews | None:
+    instance, reason = short(payload.get("instance_id")), payload.get("error_message")
+    if instance is None:
+        return None
+    return CaptureNews(
+        kind=CaptureKind.LIVE_STREAM,
+        moment=moment,
+        occurred_at=min(unix_time(payload.get("timestamp")) or at, at),
+        instance_id=instance,
+        room_name=short(payload.get("room_name")),
+        reason=clean(without_addresses(reason), DETAIL_MAX) if isinstance(reason, str) and reason else None,
     )

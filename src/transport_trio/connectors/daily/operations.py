@@ -158,6 +158,32 @@ STOP_TRANSCRIPTION = Operation(
     repeatable=False,
     of_room=True,
 )
+
+START_LIVE_STREAM = Operation(
+    name="start_live_stream",
+    method="POST",
+    path="/rooms/{room}/live-streaming/start",
+    purpose="people",
+    tier="start",
+    repeatable=False,
+    of_room=True,
+)
+UPDATE_LIVE_STREAM = Operation(
+    name="update_live_stream",
+    method="POST",
+    path="/rooms/{room}/live-streaming/update",
+    purpose="people",
+    of_room=True,
+)
+STOP_LIVE_STREAM = Operation(
+    name="stop_live_stream",
+    method="POST",
+    path="/rooms/{room}/live-streaming/stop",
+    purpose="people",
+    repeatable=False,
+    of_room=True,
+)
+
 LIST_TRANSCRIPTS = Operation(name="list_transcripts", method="GET", path="/transcript", purpose="keeping")
 FIND_TRANSCRIPT = Operation(
     name="find_transcript", method="GET", path="/transcript/{item}", purpose="keeping", of_item=True
@@ -187,6 +213,7 @@ OPERATIONS = (
     *(EJECT, SEND_MESSAGE, UPDATE_PERMISSIONS),
     *(START_RECORDING, UPDATE_RECORDING, STOP_RECORDING),
     *(START_TRANSCRIPTION, UPDATE_TRANSCRIPTION, STOP_TRANSCRIPTION),
+    *(START_LIVE_STREAM, UPDATE_LIVE_STREAM, STOP_LIVE_STREAM),
     *(LIST_TRANSCRIPTS, FIND_TRANSCRIPT, TRANSCRIPT_LINK, DELETE_TRANSCRIPT),
     *(LIST_RECORDINGS, FIND_RECORDING, RECORDING_LINK, DELETE_RECORDING),
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from transport_trio.connectors.daily.stream_keys import without_addresses
 from transport_trio.models import Participant, Room
 
 NAME_MAX = 128
@@ -190,7 +191,7 @@ def _told(value: Any, secret: str) -> str:
         return ""
     # Should the provider ever quote our key. Daily's have 64 characters; a short one is a word, like the sandbox's.
     told = value.replace(secret, "(hidden)") if len(secret) >= SECRET_MIN else value
-    return clean(told, DETAIL_MAX)
+    return clean(without_addresses(told), DETAIL_MAX)
 
 
 def clean(text: str, max_length: int) -> str:
