@@ -38,7 +38,8 @@ def test_every_command_has_help_with_an_example_that_it_understands(path: tuple[
 
 def test_summaries_in_the_list_are_those_of_the_commands() -> None:
     for name, summary in COMMANDS.items():
-        command = getattr(importlib.import_module(f"transport_trio.cli.{name}"), name)
+        module = name.replace("-", "_")
+        command = getattr(importlib.import_module(f"transport_trio.cli.{module}"), module)
         first = (command.help or "").splitlines()[0]
         assert first.rstrip(".").startswith(summary.rstrip(".").split(" until")[0]), f"{name}: {first}"
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "participants": "See who is in a session's room, put people out, change what they may do, send them messages.",
     "recordings": "Record a session's call; see, fetch and delete what there is of it.",
     "orphans": "See which rooms of the service have no session, and have them deleted.",
+    "live-streams": "Stream a session's call to an RTMP server; see which do, stop them.",
     "transcripts": "Have what is said in a session's call written down; see, fetch and delete what there is of it.",
     "tokens": "Create, list and renew the meeting tokens of a session.",
 }
@@ -44,7 +45,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"transport_trio.cli.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        command = getattr(import_module(f"transport_trio.cli.{module}"), module)
         assert isinstance(command, click.Command)
         return command
 
