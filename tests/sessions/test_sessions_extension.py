@@ -366,3 +366,18 @@ def test_a_debt_knows_both_ends_while_nobody_knows_which() -> None:
         assert debt.covers(Room(name="r", url="", expires_at=after(end))) is ours
     unextended = attrs.evolve(debt, other_end=None)
     assert not unextended.covers(Room(name="r", url="", expires_at=None))
+
+
+def test_a_room_that_somebody_else_extended_is_not_deleted_for_its_old_end() -> None:
+    """As by another service, in a copy of the data folder."""
+    ours = RoomDebt(
+        session_id=a_session().id,
+        provider="daily",
+        room_name="r",
+        provider_id="room-1",
+        expires_at=after(100),
+        owed_at=NOON,
+        other_end=after(500),
+    )
+    for id_, end, covered in (("room-1", 100, True), ("room-1", 500, True), ("room-1", 501, False), ("x", 100, False)):
+        assert ours.covers(Room(name="r", url="", provider_id=id_, expires_at=after(end))) is covered

@@ -58,9 +58,15 @@ class RoomDebt:
         return self.provider_id is None
 
     def covers(self, room: Room) -> bool:
-        """Whether `room` is the one we owe: a foreign room of the same name is never touched."""
+        """Whether `room` is the one we owe: a foreign room of the same name is never touched.
+
+        Nor is one that ends later than we know of: whoever had it extended, another service in a copy of our folder
+        perhaps, has people in it.
+        """
         if self.provider_id is not None and room.provider_id is not None:
-            return self.provider_id == room.provider_id
+            ends = [end for end in (self.expires_at, self.other_end) if end is not None]
+            is_later = room.expires_at is not None and room.expires_at > max(ends)
+            return self.provider_id == room.provider_id and not is_later
         if self.intended_at is not None and _is_older(room, self.intended_at):
             return False
         return room.expires_at is not None and room.expires_at in (self.expires_at, self.other_end)
