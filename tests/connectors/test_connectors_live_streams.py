@@ -56,6 +56,7 @@ async def test_two_go_their_ways_side_by_side(daily: DailyConnector, daily_sandb
     await daily.stop_capture("call", KIND, OURS)
     assert [(one["instanceId"], one["options"]["fps"]) for one in daily_sandbox.captures("call")] == [(OTHER, 10)]
     assert await daily.captures(ROOM, KIND) == ()
+    assert daily_sandbox.requests("list_recordings") == []
     with pytest.raises(ProviderRejected) as caught:
         await daily.stop_capture("call", KIND, OURS)
     assert (caught.value.status, caught.value.in_doubt) == (400, False)

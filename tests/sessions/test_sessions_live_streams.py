@@ -78,9 +78,10 @@ LIFE = (news(STARTED, 2, OURS), news(UPDATED, 30, OURS), news(STOPPED, 60, OURS)
 
 
 @settings(deadline=None)  # a busy machine is no failure
-@given(order=st.lists(st.sampled_from(LIFE), max_size=5).map(lambda more: [*LIFE, *more]))
-def test_doubles_of_ours_change_nothing(order: list[CaptureNews]) -> None:
-    session, told = hear_all(attrs.evolve(a_session(), captures=(RUNNING,)), order)
+@given(times=st.lists(st.integers(1, 3), min_size=3, max_size=3), more=st.lists(st.sampled_from(LIFE), max_size=4))
+def test_doubles_of_ours_change_nothing(times: list[int], more: list[CaptureNews]) -> None:
+    order = [one for one, count in zip(LIFE, times, strict=True) for _ in range(count)]
+    session, told = hear_all(attrs.evolve(a_session(), captures=(RUNNING,)), [*order, *more])
     assert told == ["updated", "ended"]
     assert (session.captures[0].status, session.captures[0].stopped_at) == (CaptureStatus.ENDED, after(60))
 
@@ -113,6 +114,15 @@ def test_a_start_says_that_the_one_before_is_over() -> None:
     assert [one.stopped_at for one in session.captures] == [None, after(160)]
 
 
+def test_one_that_failed_before_its_start_was_heard_is_not_the_next_one() -> None:
+    session, told = hear_all(a_session(), [news(ERROR, 20), news(STARTED, 10), news(STARTED, 100)])
+    assert [(one.status, one.started_at) for one in session.captures] == [
+        (CaptureStatus.ERROR, None),
+        (CaptureStatus.RUNNING, after(100)),
+    ]
+    assert told == ["error", "started"]
+
+
 @pytest.mark.parametrize("when_s", [-3600.0, 20000.0])
 def test_one_of_another_time_is_of_another_room_of_that_name(when_s: float) -> None:
     assert hear(a_session(), news(STARTED, when_s))[0] == a_session()
@@ -127,10 +137,12 @@ def test_an_error_ends_it_and_one_that_comes_later_changes_nothing() -> None:
     assert (session.captures[0].status, session.captures[0].error) == (CaptureStatus.ERROR, "no route")
 
 
+@pytest.mark.parametrize("skew_s", [-1, 3])
 @pytest.mark.parametrize("push_first", [True, False])
-def test_our_own_change_is_told_once_though_the_provider_tells_it_too(push_first: bool) -> None:
+def test_our_own_change_is_told_once_though_the_provider_tells_it_too(push_first: bool, skew_s: int) -> None:
+    """By its own clock, in whole seconds."""
     session = attrs.evolve(a_session(), captures=(RUNNING,))
-    pushed = CapturesHeard(at=after(31), source=Source.WEBHOOK, news=(news(UPDATED, 30, OURS),))
+    pushed = CapturesHeard(at=after(31), source=Source.WEBHOOK, news=(news(UPDATED, 31 + skew_s, OURS),))
     asked = CaptureChanged(at=after(31), asked_at=after(30.5), capture_id=OURS)
     told: list[Source] = []
     for cause in (pushed, asked) if push_first else (asked, pushed):
