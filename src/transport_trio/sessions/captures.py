@@ -83,9 +83,6 @@ def nobody_is_there(session: Session, at: datetime) -> Told:
         if capture.kind is CaptureKind.LIVE_STREAM and at - since >= CALL_ENDS_WITHIN:
             session, told = _over_with_its_call(session, capture, at, since)
             events.extend(told)
-        elif capture.status is CaptureStatus.STARTING and not capture.stored:
-            # Nobody has said that it ran, and nobody will.
-            session = replaced(session, attrs.evolve(capture, status=CaptureStatus.ENDED, stopped_at=at))
     return session, tuple(events)
 
 
@@ -94,7 +91,7 @@ def _over_with_its_call(session: Session, capture: Capture, at: datetime, since:
         return _stopped(session, capture, at, since, Source.INFERRED)
     if capture.status is CaptureStatus.STARTING and not capture.stored:
         # Nobody will ever tell whether it ran.
-        return replaced(session, attrs.evolve(capture, status=CaptureStatus.ENDED)), ()
+        return replaced(session, attrs.evolve(capture, status=CaptureStatus.ENDED, stopped_at=since)), ()
     return session, ()
 
 
