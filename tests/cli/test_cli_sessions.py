@@ -77,6 +77,19 @@ def test_create_sends_every_option_to_its_place(scripted) -> None:
     assert request["headers"]["authorization"] == "Bearer secret-key"
 
 
+def test_create_says_what_the_room_is_to_be(scripted) -> None:
+    """A recording needs a room that was made for it, so the command line must be able to ask for one."""
+    scripted.answer = (201, CREATED)
+    flags = ("enable-recording", "enable-transcription", "auto-start-recording", "auto-start-transcription")
+    switches = [f"--{flag}" for flag in flags]
+    assert invoke("create", "--url", scripted.url, "--public", "--max-participants", "4", *switches).exit_code == 0
+    assert invoke("create", "--url", scripted.url, "--private").exit_code == 0
+    first, second = (request["body"]["room_config"] for request in scripted.requests)
+    wanted = {flag.replace("-", "_"): True for flag in flags}
+    assert first == {"privacy": "Public", "max_participants": 4, **wanted}
+    assert second == {"privacy": "Private"}
+
+
 def test_options_win_over_the_body_and_leave_the_rest_of_it(scripted, tmp_path: Path) -> None:
     scripted.answer = (201, CREATED)
     body = {"provider": "x", "room_config": {"name": "a", "privacy": "Public"}, "surprise": [1.5]}

@@ -13,12 +13,18 @@ import click
 from transport_trio.cli.client import Answer, Call, Refused, ask
 from transport_trio.cli.report import created, ended, extended, listing, shown, summed_up
 from transport_trio.cli.target import Target, service_options
-from transport_trio.models import SessionStatus
+from transport_trio.models import Privacy, SessionStatus
 
 # Where in the request an option's value goes.
 PLACES = {
     "provider": ("provider",),
     "name": ("room_config", "name"),
+    "privacy": ("room_config", "privacy"),
+    "max_participants": ("room_config", "max_participants"),
+    "enable_recording": ("room_config", "enable_recording"),
+    "enable_transcription": ("room_config", "enable_transcription"),
+    "auto_start_recording": ("room_config", "auto_start_recording"),
+    "auto_start_transcription": ("room_config", "auto_start_transcription"),
     "participant_name": ("participant_config", "name"),
     "user_id": ("participant_config", "user_id"),
     "owner": ("participant_config", "is_owner"),
@@ -59,13 +65,21 @@ def sessions() -> None:
     epilog="""\b
     Examples:
       transport-trio sessions create --participant-name Ada --owner
+      transport-trio sessions create --enable-recording --max-participants 4
       transport-trio sessions create --provider daily-eu
-      echo '{"room_config": {"max_participants": 4}}' | transport-trio sessions create --body -
+      echo '{"room_config": {"enable_chat": false}}' | transport-trio sessions create --body -
     """
 )
 @service_options
 @click.option("--provider", help="Who carries the room.  [default: daily]")
 @click.option("--name", help="The room's name; the service chooses one by default.")
+@click.option("--public", "privacy", flag_value=Privacy.PUBLIC.value, help="Whoever has the room's address gets in.")
+@click.option("--private", "privacy", flag_value=Privacy.PRIVATE.value, help="A meeting token is needed.  [default]")
+@click.option("--max-participants", type=int, metavar="NUMBER", help="How many can be in the room at once.")
+@click.option("--enable-recording", is_flag=True, help="Its call can be recorded.")
+@click.option("--enable-transcription", is_flag=True, help="What is written down of its call is kept.")
+@click.option("--auto-start-recording", is_flag=True, help="Have it recorded when the token's bearer comes in.")
+@click.option("--auto-start-transcription", is_flag=True, help="Likewise written down; wants --owner.")
 @click.option("--participant-name", help="The name that the meeting token carries.")
 @click.option("--user-id", help="The user id that the meeting token carries.")
 @click.option("--owner", is_flag=True, help="Make the token an owner's.")
