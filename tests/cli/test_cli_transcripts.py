@@ -36,6 +36,17 @@ def test_each_asks_for_what_it_was_told(scripted: Any, args: tuple[str, ...], as
     assert result.output == "t1  transcribing  since 2026-01-01T11:30:00Z\n"
 
 
+def test_start_says_at_once_when_nothing_will_be_kept(scripted: Any) -> None:
+    """Who learns it after the call has lost what was said."""
+    scripted.answer = (201, ONE | {"stored": False})
+    lines = invoke("start", "--url", scripted.url, ID).output.splitlines()
+    assert lines[0].startswith("t1  transcribing")
+    assert lines[1].startswith("nothing is kept: the session was made without --enable-transcription")
+    assert "nothing is kept" not in invoke("start", "--url", scripted.url, "--json", ID).output
+    scripted.answer = (201, ONE | {"stored": True})
+    assert "nothing is kept" not in invoke("start", "--url", scripted.url, ID).output
+
+
 def test_list_and_link_print_what_there_is(scripted: Any) -> None:
     scripted.answer = (200, {"transcripts": [ONE], "total": 1, "download_link": "https://x/y"})
     assert invoke("list", "--url", scripted.url, ID).output.splitlines()[-1] == "1 transcripts"

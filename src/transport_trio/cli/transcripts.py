@@ -14,6 +14,10 @@ from transport_trio.cli.recordings import SESSION, line
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
 from transport_trio.cli.target import Target, service_options
 
+UNSTORED = (
+    "nothing is kept: the session was made without --enable-transcription; only clients in the call get the words"
+)
+
 
 @click.group(
     epilog=f"""\b
@@ -38,10 +42,13 @@ def transcripts() -> None:
 @click.option("--options", type=JsonObject(), help="Further fields of the request, as a JSON object.")
 @json_option
 def start(target: Target, session_id: str, language: str | None, options: dict[str, Any] | None, as_json: bool) -> None:
-    """Start a transcription."""
+    """Start a transcription; what is said is kept where the session was made with --enable-transcription."""
     body = {**(options or {}), **({} if language is None else {"language": language})}
     call = Call(method="POST", path=session_path(session_id) + "/transcription/start", body=body)
-    _show(asked(target, call, as_json).body, as_json)
+    transcript = asked(target, call, as_json).body
+    _show(transcript, as_json)
+    if transcript.get("stored") is False and not as_json:
+        click.echo(UNSTORED)
 
 
 @transcripts.command(
