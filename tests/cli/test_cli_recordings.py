@@ -67,3 +67,24 @@ def test_link_prints_nothing_else(scripted: Any) -> None:
     result = invoke("link", "--url", scripted.url, ID, "c1", "--valid-for-s", "60")
     assert asked(scripted)[:2] == ("GET", f"{PATH}/c1/link?valid_for_s=60")
     assert result.output == "https://x/y\n"
+
+
+def test_show_tells_all_that_is_known(scripted: Any) -> None:
+    scripted.answer = (200, READY | {"error": "no\x1b[2Jdisk"})
+    result = invoke("show", "--url", scripted.url, ID, "a/b")
+    assert asked(scripted)[:2] == ("GET", f"{PATH}/a%2Fb")
+    assert result.output.splitlines() == [
+        "  recording id  c1",
+        "  status        ready",
+        "  started at    2026-01-01T11:30:00Z",
+        "  duration      1 min 5 s",
+        "  error         no\\x1b[2Jdisk",
+    ]
+
+
+def test_update_sends_what_changes(scripted: Any) -> None:
+    scripted.answer = (200, ONE)
+    options = ("--options", '{"fps": 10}', "--max-duration-s", "60")
+    assert invoke("update", "--url", scripted.url, ID, "c1", *options).output.startswith("c1  recording ")
+    assert asked(scripted) == ("POST", f"{PATH}/c1/update", {"fps": 10, "max_duration_s": 60})
+    assert "say what changes" in invoke("update", "--url", scripted.url, ID, "c1").output

@@ -24,6 +24,12 @@ def invoke(*args: str) -> Result:
         (SPOKEN, "POST transcription/start", {"language": "de", "punctuate": True}),
         (("stop",), "POST transcription/stop", {}),
         (("stop", "t1"), "POST transcription/stop", {"transcript_id": "t1"}),
+        (("update", "--participant-id", "p1"), "POST transcription/update", {"participant_ids": ["p1"]}),
+        (
+            ("update", "t1", "--participant-id", "p1", "--participant-id", "p2"),
+            "POST transcription/update",
+            {"participant_ids": ["p1", "p2"], "transcript_id": "t1"},
+        ),
         (("delete", "t1"), "DELETE transcripts/t1", None),
     ],
 )
@@ -51,3 +57,14 @@ def test_list_and_link_print_what_there_is(scripted: Any) -> None:
     scripted.answer = (200, {"transcripts": [ONE], "total": 1, "download_link": "https://x/y"})
     assert invoke("list", "--url", scripted.url, ID).output.splitlines()[-1] == "1 transcripts"
     assert invoke("link", "--url", scripted.url, ID, "t1").output == "https://x/y\n"
+
+
+def test_show_tells_all_that_is_known(scripted: Any) -> None:
+    scripted.answer = (200, ONE | {"stored": False, "error": None})
+    assert invoke("show", "--url", scripted.url, ID, "t1").output.splitlines() == [
+        "  transcript id  t1",
+        "  status         transcribing",
+        "  started at     2026-01-01T11:30:00Z",
+        "  stored         no",
+    ]
+    assert scripted.requests[0]["path"] == f"/sessions/{ID}/transcripts/t1"

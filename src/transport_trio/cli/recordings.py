@@ -10,6 +10,7 @@ import click
 from transport_trio.cli.client import Call
 from transport_trio.cli.lines import length, plain
 from transport_trio.cli.participants import JsonObject
+from transport_trio.cli.report import captured
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
 from transport_trio.cli.target import Target, service_options
 
@@ -52,8 +53,7 @@ def start(
     as_json: bool,
 ) -> None:
     """Start a recording."""
-    given = {"type": type_, "max_duration_s": max_duration_s, "min_idle_timeout_s": min_idle_timeout_s}
-    body = {**(options or {}), **{name: value for name, value in given.items() if value is not None}}
+    body = _body(options, type=type_, max_duration_s=max_duration_s, min_idle_timeout_s=min_idle_timeout_s)
     _show(asked(target, Call(method="POST", path=_path(session_id), body=body), as_json).body, as_json)
 
 
@@ -76,6 +76,52 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
     for recording in answer.body.get("recordings") or []:
         click.echo(line(recording))
     click.echo(f"{plain(answer.body.get('total'))} recordings")
+
+
+@recordings.command(
+    epilog=f"""\b
+    Example:
+      transport-trio recordings show {SESSION} RECORDING_ID
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.argument("recording_id")
+@json_option
+def show(target: Target, session_id: str, recording_id: str, as_json: bool) -> None:
+    """Show all that is known of a recording."""
+    answer = asked(target, Call(method="GET", path=_path(session_id, recording_id)), as_json)
+    print_json(answer.body) if as_json else click.echo(captured(answer.body))
+
+
+@recordings.command(
+    epilog=f"""\b
+    Example:
+      transport-trio recordings update {SESSION} RECORDING_ID --options '{{"fps": 15}}'
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.argument("recording_id")
+@click.option("--max-duration-s", type=int, metavar="SECONDS", help="When it stops by itself.")
+@click.option("--min-idle-timeout-s", type=int, metavar="SECONDS", help="How long nothing may happen in the call.")
+@click.option("--options", type=JsonObject(), help="Further fields of the request, as a JSON object.")
+@json_option
+def update(
+    target: Target,
+    session_id: str,
+    recording_id: str,
+    max_duration_s: int | None,
+    min_idle_timeout_s: int | None,
+    options: dict[str, Any] | None,
+    as_json: bool,
+) -> None:
+    """Change how a recording goes on."""
+    body = _body(options, max_duration_s=max_duration_s, min_idle_timeout_s=min_idle_timeout_s)
+    if not body:
+        raise click.UsageError("say what changes, with --options for instance")
+    call = Call(method="POST", path=f"{_path(session_id, recording_id)}/update", body=body)
+    _show(asked(target, call, as_json).body, as_json)
 
 
 @recordings.command(
@@ -127,6 +173,10 @@ def delete(target: Target, session_id: str, recording_id: str, as_json: bool) ->
     """Delete a recording at the provider, for good."""
     call = Call(method="DELETE", path=_path(session_id, recording_id))
     _show(asked(target, call, as_json).body, as_json)
+
+
+def _body(options: dict[str, Any] | None, **given: object) -> dict[str, Any]:
+    return {**(options or {}), **{name: value for name, value in given.items() if value is not None}}
 
 
 def _path(session_id: str, recording_id: str | None = None) -> str:

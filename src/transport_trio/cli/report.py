@@ -24,7 +24,7 @@ def created(session: Mapping[str, Any], *, replayed: bool) -> str:
     ]
     if token:
         fields += [("token ends", session.get("expires_at")), ("join", f"{url}?t={token}")]
-    return f"{heading}\n{_block(fields)}"
+    return f"{heading}\n{block(fields)}"
 
 
 def shown(session: Mapping[str, Any]) -> str:
@@ -48,7 +48,7 @@ def shown(session: Mapping[str, Any]) -> str:
         ]
     fields.append(("participants", "nobody" if not people else len(people)))
     lines = [f"    {person(who)}, since {plain(who.get('joined_at'))}" for who in people]
-    return "\n".join([_block(fields), *lines])
+    return "\n".join([block(fields), *lines])
 
 
 def listing(page: Mapping[str, Any]) -> str:
@@ -102,6 +102,18 @@ def ended(answer: Mapping[str, Any]) -> str:
     return f"session {plain(answer.get('session_id'))} ended"
 
 
-def _block(fields: Fields) -> str:
+def captured(one: Mapping[str, Any]) -> str:
+    """All that is known of a recording or a transcript; what is not known yet is left out."""
+    fields = [(name.removesuffix("_s").replace("_", " "), _value(name, value)) for name, value in one.items()]
+    return block([(name, value) for name, value in fields if value is not None])
+
+
+def _value(name: str, value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return length(value) if name == "duration_s" and value is not None else value
+
+
+def block(fields: Fields) -> str:
     width = max(len(name) for name, _ in fields)
     return "\n".join(f"  {name:<{width}}  {plain(value)}" for name, value in fields)

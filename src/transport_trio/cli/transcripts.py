@@ -11,6 +11,7 @@ from transport_trio.cli.client import Call
 from transport_trio.cli.lines import plain
 from transport_trio.cli.participants import JsonObject
 from transport_trio.cli.recordings import SESSION, line
+from transport_trio.cli.report import captured
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
 from transport_trio.cli.target import Target, service_options
 
@@ -49,6 +50,42 @@ def start(target: Target, session_id: str, language: str | None, options: dict[s
     _show(transcript, as_json)
     if transcript.get("stored") is False and not as_json:
         click.echo(UNSTORED)
+
+
+@transcripts.command(
+    epilog=f"""\b
+    Example:
+      transport-trio transcripts show {SESSION} TRANSCRIPT_ID
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.argument("transcript_id")
+@json_option
+def show(target: Target, session_id: str, transcript_id: str, as_json: bool) -> None:
+    """Show all that is known of a transcript."""
+    answer = asked(target, Call(method="GET", path=_path(session_id, transcript_id)), as_json)
+    print_json(answer.body) if as_json else click.echo(captured(answer.body))
+
+
+@transcripts.command(
+    epilog=f"""\b
+    Example:
+      transport-trio transcripts update {SESSION} --participant-id PARTICIPANT_ID
+    """
+)
+@service_options
+@click.argument("session_id")
+@click.argument("transcript_id", required=False)
+@click.option(
+    "--participant-id", "who", multiple=True, required=True, metavar="ID", help="Whom it is about; may be repeated."
+)
+@json_option
+def update(target: Target, session_id: str, transcript_id: str | None, who: tuple[str, ...], as_json: bool) -> None:
+    """Change whom a transcription is about, by default the latest that runs."""
+    body = {"participant_ids": list(who), **({} if transcript_id is None else {"transcript_id": transcript_id})}
+    call = Call(method="POST", path=session_path(session_id) + "/transcription/update", body=body)
+    _show(asked(target, call, as_json).body, as_json)
 
 
 @transcripts.command(
