@@ -38,6 +38,24 @@ def test_list_names_everybody_and_says_how_old_that_is(scripted) -> None:
     ]
 
 
+def test_list_tells_what_people_may_do_and_when_they_are_put_out(scripted) -> None:
+    """That is what somebody looks for who wants to permit or extend."""
+    sends = {"can_admin": False} | {f"can_send_{kind}": True for kind in ("video", "audio", "screen_video")}
+    mute = dict.fromkeys(sends, False) | {"can_admin": True}
+    people = [
+        ADA | {"is_owner": True, "permissions": sends | {"can_send_screen_audio": True}},
+        EVE | {"is_owner": False, "permissions": sends, "will_eject_at": "2026-01-01T12:00:00Z"},
+        EVE | {"is_owner": False, "permissions": mute},
+    ]
+    scripted.answer = (200, LISTED | {"participants": people})
+    lines = invoke("list", "--url", scripted.url, ID).output.splitlines()
+    assert [line.partition("Z, ")[2] for line in lines[:3]] == [
+        "owner, sends all",
+        "sends video and audio and screen_video, put out at 2026-01-01T12:00:00Z",
+        "admin, sends nothing",
+    ]
+
+
 def test_eject_names_whom_it_was_told_and_tells_who_is_out(scripted) -> None:
     scripted.answer = (200, {"ejected": ["p-1", "p-2"]})
     result = invoke("eject", "--url", scripted.url, ID, "--id", "p-1", "--id", "p-9", "--user-id", "u-2", "--ban")

@@ -259,12 +259,34 @@ def test_an_empty_list_and_a_last_page_say_what_they_are(scripted) -> None:
 
 
 def test_show_tells_of_the_room_and_who_is_there(scripted) -> None:
-    scripted.answer = (200, {**CREATED, "participants": [ADA]})
+    scripted.answer = (200, {**CREATED, "participants": [ADA | {"is_owner": True}]})
     output = invoke("show", ID, "--url", scripted.url).output
     assert scripted.requests[0]["path"] == f"/sessions/{ID}"
     assert "looked into room  not yet" in output
-    assert output.splitlines()[-1] == "    Ada, since 2026-01-01T11:30:00Z"
+    assert output.splitlines()[-1] == "    Ada, user u-1, since 2026-01-01T11:30:00Z, owner"
     assert "ended" not in output
+
+
+def test_show_tells_what_was_set_and_what_may_end_it_early(scripted) -> None:
+    options = {
+        "empty_timeout_s": 20,
+        "bot_user_id_prefix": "bot-\x1b",
+        "events_after_end": True,
+        "max_duration_s": 7200,
+    }
+    times = {"room_expires_at": "t1", "empty_since": "t2", "ends_empty_at": "t3"}
+    scripted.answer = (200, {**CREATED, **times, "options": options})
+    lines = invoke("show", ID, "--url", scripted.url).output.splitlines()
+    rows = dict(part.strip().split("  ", 1) for part in lines)
+    assert {name: value.strip() for name, value in rows.items()}.items() >= {
+        "room ends": "t1",
+        "lasts at most": "2 h 0 min",
+        "empty timeout": "20 s",
+        "bots' prefix": "bot-\\x1b",
+        "events after end": "yes",
+        "empty since": "t2",
+        "ends empty at": "t3",
+    }.items()
 
 
 def test_show_tells_how_a_session_ended(scripted) -> None:

@@ -65,3 +65,14 @@ def test_renew_names_the_token_and_the_length_that_was_asked_for(scripted: Any) 
     (request,) = scripted.requests
     assert request["path"] == f"/sessions/{ID}/tokens/a%2Fb/renew"
     assert request["body"] == {"options": {"token_ttl_s": 60}}
+
+
+def test_a_token_that_is_not_good_yet_says_when_it_begins(scripted: Any) -> None:
+    """Otherwise its bearer is turned away and nobody knows why."""
+    later = MINTED | {"options": {"not_before": "2026-01-01T11:55:00Z"}}
+    scripted.answer = (201, later)
+    lines = told_of(invoke("create", ID, "--url", scripted.url, "--not-before-s", "60"))
+    assert lines[2:] == ["  token begins  2026-01-01T11:55:00Z", "  token ends    2026-01-01T12:00:00Z"]
+    scripted.answer = (200, {"tokens": [later]})
+    (line,) = told_of(invoke("list", ID, "--url", scripted.url))
+    assert line.endswith("  not before 2026-01-01T11:55:00Z")

@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from transport_trio.cli.client import Call
-from transport_trio.cli.lines import person, plain
+from transport_trio.cli.lines import plain
+from transport_trio.cli.report import SENDABLE, attendance
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
 from transport_trio.cli.target import Target, service_options
 from transport_trio.models import EVERYBODY
-
-SENDABLE = ("video", "audio", "screen_video", "screen_audio")
 
 
 class Sendable(click.ParamType[frozenset[str]]):
@@ -68,14 +67,13 @@ def participants() -> None:
 @click.argument("session_id")
 @json_option
 def list_(target: Target, session_id: str, as_json: bool) -> None:
-    """List everybody in the room, and when that was looked up."""
+    """List everybody in the room, with what they may do where that is known, and when that was looked up."""
     answer = asked(target, Call(method="GET", path=session_path(session_id) + "/participants"), as_json)
     if as_json:
         print_json(answer.body)
         return
     for who in answer.body.get("participants") or []:
-        user = f", user {plain(who['user_id'])}" if who.get("user_id") else ""
-        click.echo(f"{plain(who.get('id'))}  {person(who)}{user}, since {plain(who.get('joined_at'))}")
+        click.echo(f"{plain(who.get('id'))}  {attendance(who)}")
     looked = answer.body.get("presence_checked_at") or "never"
     click.echo(f"{plain(answer.body.get('total'))} in the room, as looked up: {plain(looked)}")
 

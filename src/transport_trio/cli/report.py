@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from transport_trio.cli.lines import length, person, plain
+
+SENDABLE = ("video", "audio", "screen_video", "screen_audio")
 
 Fields = Sequence[tuple[str, object]]
 
@@ -39,6 +41,7 @@ def shown(session: Mapping[str, Any]) -> str:
         ("updated", session.get("updated_at")),
         ("session ends", session.get("session_expires_at")),
         ("token ends", session.get("expires_at")),
+        *_set(session),
         ("looked into room", session.get("presence_checked_at") or "not yet"),
     ]
     if session.get("ended_at"):
@@ -47,8 +50,48 @@ def shown(session: Mapping[str, Any]) -> str:
             ("room's deletion", session.get("provider_cleanup")),
         ]
     fields.append(("participants", "nobody" if not people else len(people)))
-    lines = [f"    {person(who)}, since {plain(who.get('joined_at'))}" for who in people]
-    return "\n".join([block(fields), *lines])
+    return "\n".join([block(fields), *(f"    {attendance(who)}" for who in people)])
+
+
+def _set(session: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What may end it at another time than its end, and what its creator has set."""
+    options = session.get("options") or {}
+    if session.get("room_expires_at"):
+        yield "room ends", session["room_expires_at"]
+    if options.get("max_duration_s") is not None:
+        yield "lasts at most", length(options["max_duration_s"])
+    if options.get("empty_timeout_s") is not None:
+        yield "empty timeout", length(options["empty_timeout_s"])
+    if options.get("bot_user_id_prefix"):
+        yield "bots' prefix", options["bot_user_id_prefix"]
+    if options.get("events_after_end"):
+        yield "events after end", "yes"
+    if session.get("empty_since"):
+        yield "empty since", session["empty_since"]
+    if session.get("ends_empty_at"):
+        yield "ends empty at", session["ends_empty_at"]
+
+
+def attendance(who: Mapping[str, Any]) -> str:
+    """Somebody in the room, with what is known of their rights and of when they are put out."""
+    parts = [person(who)]
+    if who.get("user_id"):
+        parts.append(f"user {plain(who['user_id'])}")
+    parts.append(f"since {plain(who.get('joined_at'))}")
+    if who.get("is_owner"):
+        parts.append("owner")
+    may = who.get("permissions")
+    if isinstance(may, Mapping):
+        parts += ["admin"] if may.get("can_admin") else []
+        parts.append(f"sends {_sent(may)}")
+    if who.get("will_eject_at"):
+        parts.append(f"put out at {plain(who['will_eject_at'])}")
+    return ", ".join(parts)
+
+
+def _sent(may: Mapping[str, Any]) -> str:
+    kinds = [kind for kind in SENDABLE if may.get(f"can_send_{kind}")]
+    return "all" if len(kinds) == len(SENDABLE) else " and ".join(kinds) or "nothing"
 
 
 def listing(page: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import click
 
 from transport_trio.cli.client import Call
 from transport_trio.cli.lines import plain
+from transport_trio.cli.report import block
 from transport_trio.cli.sessions import (
     IdempotencyKey,
     asked,
@@ -100,11 +101,9 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
         print_json(answer.body)
         return
     for one in answer.body.get("tokens") or []:
-        click.echo(
-            "  ".join(
-                plain(part) for part in (one.get("token_id"), one.get("status"), one.get("expires_at"), _who(one))
-            )
-        )
+        begins = f"not before {_begin(one)}" if _begin(one) else None
+        parts = (one.get("token_id"), one.get("status"), one.get("expires_at"), _who(one), begins)
+        click.echo("  ".join(plain(part) for part in parts if part is not None))
 
 
 @tokens.command(
@@ -127,12 +126,16 @@ def renew(target: Target, session_id: str, token_id: str, ttl_s: int | None, as_
 
 
 def _minted(one: Mapping[str, Any]) -> str:
-    token = one.get("meeting_token") or "none: it has expired"
-    return (
-        f"token {plain(one.get('token_id'))} for {_who(one)}\n"
-        f"  token       {plain(token)}\n"
-        f"  token ends  {plain(one.get('expires_at'))}"
-    )
+    fields = [("token", one.get("meeting_token") or "none: it has expired")]
+    if _begin(one):
+        fields.append(("token begins", _begin(one)))
+    fields.append(("token ends", one.get("expires_at")))
+    return f"token {plain(one.get('token_id'))} for {_who(one)}\n{block(fields)}"
+
+
+def _begin(one: Mapping[str, Any]) -> object:
+    """Before when it lets nobody in; None where it does at once."""
+    return (one.get("options") or {}).get("not_before")
 
 
 def _who(one: Mapping[str, Any]) -> str:
