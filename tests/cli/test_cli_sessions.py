@@ -173,6 +173,32 @@ def test_a_refusal_names_every_fault_with_its_path(scripted) -> None:
     assert result.stdout == ""
 
 
+ONE_FAULT = {"path": "$.provider", "message": "is wrong"}
+MORE = {"path": "$.options", "message": "too"}
+
+
+@pytest.mark.parametrize(
+    ("detail", "faults", "lines"),
+    [
+        ("$.provider: is wrong", [ONE_FAULT], ["$.provider: is wrong"]),
+        ("is wrong", [ONE_FAULT], ["$.provider: is wrong"]),
+        (
+            "$.provider: is wrong; $.options: too",
+            [ONE_FAULT, MORE],
+            ["2 faults", "  $.provider: is wrong", "  $.options: too"],
+        ),
+        ("something", [], ["something"]),
+    ],
+)
+def test_a_fault_is_told_once(scripted, detail: str, faults: list[dict[str, str]], lines: list[str]) -> None:
+    """The service makes the detail of the faults for those who read no further."""
+    scripted.refuse(400, "invalid_request", detail, errors=faults)
+    assert invoke("create", "--url", scripted.url).stderr.splitlines() == [
+        f"Error: 400 invalid_request: {lines[0]}",
+        *lines[1:],
+    ]
+
+
 def test_a_refusal_is_json_too_when_asked_for(scripted) -> None:
     scripted.refuse(409, "room_exists", "taken")
     result = invoke("create", "--url", scripted.url, "--json")

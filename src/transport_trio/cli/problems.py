@@ -46,15 +46,23 @@ def refused(status: int, body: bytes | None, *, retry_after: str | None = None) 
     elif problem is None:
         text = f"the answer was {status}, and not in the service's own words: something else may listen there"
     else:
-        text = f"{status} {plain(problem['code'])}: {plain(problem.get('detail') or problem.get('title') or '')}"
-        for fault in problem.get("errors") or []:
-            if isinstance(fault, Mapping):
-                text += f"\n  {plain(fault.get('path'))}: {plain(fault.get('message'))}"
+        text = f"{status} {plain(problem['code'])}: {_told(problem)}"
     if retry_after is not None:
         text += f"\n  try again in {plain(retry_after)} s"
     if status in HINTS:
         text += f"\n  {HINTS[status]}"
     return text
+
+
+def _told(problem: Mapping[str, Any]) -> str:
+    """The detail, and the faults; each of them once, since the detail may be made of them."""
+    detail = plain(problem.get("detail") or problem.get("title") or "")
+    given = [fault for fault in problem.get("errors") or [] if isinstance(fault, Mapping)]
+    faults = [f"{plain(fault.get('path'))}: {plain(fault.get('message'))}" for fault in given]
+    if len(faults) == 1 and detail in (faults[0], plain(given[0].get("message"))):
+        return faults[0]
+    heading = f"{len(faults)} faults" if faults and detail == "; ".join(faults) else detail
+    return "\n  ".join([heading, *faults])
 
 
 def unreachable(url: str, exc: BaseException) -> str:
