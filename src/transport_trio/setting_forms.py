@@ -67,12 +67,12 @@ def _has_address(parts: SplitResult) -> bool:
         return False
 
 
-def http_url(text: str) -> str:
+def http_url(text: str, *, like: str = "https://api.daily.co/v1") -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not _has_address(parts):
-        raise Fault("is not an http(s) URL; give one like https://api.daily.co/v1")
+        raise Fault(f"is not an http(s) URL; give one like {like}")
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise Fault("has more than host, port and path; give one like https://api.daily.co/v1")
+        raise Fault(f"has more than host, port and path; give one like {like}")
     return text.rstrip("/")
 
 
@@ -83,7 +83,7 @@ def api_key(text: str) -> str:
 
 
 def webhook_url(text: str) -> str:
-    return text if text == "self" else http_url(text)
+    return text if text == "self" else http_url(text, like="https://voice.example.com/webhooks/daily")
 
 
 def base64_secret(text: str) -> bytes:

@@ -97,6 +97,8 @@ async def test_a_body_is_bounded(site: Site) -> None:
     ("variable", "value", "fault"),
     [
         ("DAILY_WEBHOOK_URL", "ftp://x", "is not an http(s) URL"),
+        ("DAILY_WEBHOOK_URL", "voice.example.com", "like https://voice.example.com/webhooks/daily"),
+        ("DAILY_WEBHOOK_URL", "https://x/?a=1", "like https://voice.example.com/webhooks/daily"),
         ("DAILY_WEBHOOK_HMAC", "not base64!", "is not base64"),
         ("DAILY_WEBHOOK_HMAC", "c2hvcnQ=", "is shorter than 16 bytes"),
     ],
