@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from typing import Any
 
 import pytest
+from cli_children import COMMAND
 from click.testing import CliRunner, Result
 
 from transport_trio.cli.entry import cli
@@ -70,3 +73,28 @@ def test_sweep_gives_up_waiting_when_told_to(scripted: Any) -> None:
     result = invoke("sweep", "--wait-s", "0", "--url", scripted.url)
     assert result.exit_code == 1
     assert "not over after 0 s" in result.output
+
+
+def test_a_long_sweep_shows_on_a_terminal_that_it_goes_on(scripted: Any, clean_environ: dict[str, str]) -> None:
+    """Two looks lie half a minute apart: who sees nothing for so long takes the command for stuck."""
+    scripted.answer = (200, KNOWN | {"sweep": 4})
+    outer, inner = os.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "orphans", "sweep", "--delete", "--json", "--url", scripted.url],
+        env=clean_environ,
+        stdout=subprocess.PIPE,
+        stderr=inner,
+        text=True,
+    )
+    os.close(inner)
+    shown = b""
+    while b"waiting for the end of the sweep: " not in shown:
+        shown += os.read(outer, 1000)
+    scripted.answer = (200, KNOWN | {"completed": 4})
+    stdout, _ = process.communicate(timeout=30)
+    os.close(outer)
+    assert (process.returncode, json.loads(stdout)["completed"]) == (0, 4)
+
+
+def test_help_says_how_far_the_two_looks_lie_apart() -> None:
+    assert "PRESENCE_CONFIRM_S" in invoke("sweep", "--help").output

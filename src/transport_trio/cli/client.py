@@ -55,10 +55,20 @@ def ask(target: Target, call: Call, *, answer_s: float = ANSWER_S) -> Answer:
         Refused: the service answered, and not with success.
         ServiceFailure: no answer came, or none of this service. Whether the request took effect is unknown then.
     """
-    return trio.run(_with_spinner, lambda: _send(target, call, answer_s), f"waiting for {target.url}")
+    return wait_for(lambda: send(target, call, answer_s=answer_s), f"waiting for {target.url}")
 
 
-async def _send(target: Target, call: Call, answer_s: float) -> Answer:
+def wait_for(work: Callable[[], Awaitable[T]], text: str) -> T:
+    """What the work gives; shows on a terminal what is waited for, and for how long already.
+
+    Raises:
+        ServiceFailure: from the work.
+    """
+    return trio.run(_with_spinner, work, text)
+
+
+async def send(target: Target, call: Call, *, answer_s: float = ANSWER_S) -> Answer:
+    """`ask`, for who waits by themselves."""
     # As it is, wrong or not: the service's refusal names the path of what is wrong in it.
     content = None if call.body is None else json.dumps(call.body).encode()
     content_type = {} if call.body is None else {"Content-Type": "application/json"}

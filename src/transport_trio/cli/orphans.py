@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import click
+import trio
 
-from transport_trio.cli.client import Call
+from transport_trio.cli.client import Call, send, wait_for
 from transport_trio.cli.lines import plain
 from transport_trio.cli.problems import ServiceFailure
-from transport_trio.cli.sessions import asked, json_option, print_json
+from transport_trio.cli.sessions import asked, json_option, print_json, refusals
 from transport_trio.cli.target import Target, service_options
 
 LOOK_S = 1.0
@@ -55,15 +56,28 @@ def show(target: Target, as_json: bool) -> None:
 )
 @json_option
 def sweep(target: Target, delete: bool, wait_s: float, as_json: bool) -> None:
-    """Have the service look for them now, and show what it has found. Ctrl-C ends the waiting only."""
+    """Have the service look for them now, and show what it has found. Ctrl-C ends the waiting only.
+
+    With --delete the rooms that are empty are looked into once more before they go, twice the service's
+    PRESENCE_CONFIRM_S later: half a minute, where that is not set.
+    """
     call = Call(method="POST", path=f"{PATH}/sweep", body={"delete": delete})
     number = asked(target, call, as_json).body["sweep"]
-    give_up_at = time.monotonic() + wait_s
-    while (known := asked(target, Call(method="GET", path=PATH), as_json).body)["completed"] < number:
-        if time.monotonic() >= give_up_at:
-            raise ServiceFailure(f"the sweep is not over after {wait_s:g} s; `transport-trio orphans show` will tell")
-        time.sleep(LOOK_S)
+    with refusals(as_json):
+        known = wait_for(partial(_sweep_over, target, number, wait_s), "waiting for the end of the sweep")
     _tell(known, as_json)
+
+
+async def _sweep_over(target: Target, number: int, wait_s: float) -> Mapping[str, Any]:
+    """What is known once the sweep of this number is over."""
+    give_up_at = trio.current_time() + wait_s
+    while True:
+        known: Mapping[str, Any] = (await send(target, Call(method="GET", path=PATH))).body
+        if known["completed"] >= number:
+            return known
+        if trio.current_time() >= give_up_at:
+            raise ServiceFailure(f"the sweep is not over after {wait_s:g} s; `transport-trio orphans show` will tell")
+        await trio.sleep(LOOK_S)
 
 
 def _tell(known: Mapping[str, Any], as_json: bool) -> None:

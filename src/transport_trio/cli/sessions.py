@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -220,8 +221,15 @@ def session_path(session_id: str) -> str:
 
 def asked(target: Target, call: Call, as_json: bool) -> Answer:
     """The service's answer; a refusal is printed as it came when JSON is wanted, and raised."""
-    try:
+    with refusals(as_json):
         return ask(target, call)
+
+
+@contextmanager
+def refusals(as_json: bool) -> Iterator[None]:
+    """Prints a refusal as it came when JSON is wanted, and lets it pass."""
+    try:
+        yield
     except Refused as refusal:
         if as_json and refusal.document is not None:
             print_json(refusal.document)
