@@ -55,6 +55,19 @@ class TooManyTokens(TransportError):
         super().__init__(f"the session has {tokens_max} meeting tokens; renew one, or wait until one has expired")
 
 
+class ParticipantNotFound(TransportError):
+    """Nobody in the room is known by this id; somebody may have come some seconds ago."""
+
+    code = "participant_not_found"
+
+    def __init__(self, participant_id: str) -> None:
+        super().__init__(
+            f"nobody in the room has the participant id {participant_id[:80]!r}, or the provider names them some"
+            " seconds late"
+        )
+        self.participant_id = participant_id
+
+
 class RecordingNotFound(TransportError):
     code = "recording_not_found"
 

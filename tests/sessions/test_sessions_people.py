@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from transport_trio.errors import (
     Busy,
     NobodyInCall,
+    ParticipantNotFound,
     ProviderTimeout,
     ProviderUnreachable,
     RoomNotFound,
@@ -131,6 +132,39 @@ async def test_permissions_and_messages_are_told_without_the_data(autojump_clock
     assert not [event for event in world.told if b"hello" in event.body]
     assert "session_updated" not in world.types()[1:]
     assert (count(world, "permit", "done"), count(world, "message", "done")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [Permit(participant_id="u1", change=MUTE), SendMessage(recipient="Ada", data={}, data_bytes=2)],
+    ids=lambda action: action.name,
+)
+async def test_an_id_that_nobody_has_is_refused_and_not_told(
+    autojump_clock: MockClock, world: World, action: Permit | SendMessage
+) -> None:
+    """The provider takes it for done; a user's id or name is none of these ids."""
+    async with world.service() as service:
+        session = await a_live_session(service)
+        world.connector.join(session.room.name, "Ada", "u1")
+        await trio.sleep(16)
+        with pytest.raises(ParticipantNotFound):
+            await service.act(session.id, action)
+    assert (world.connector.messages, world.connector.permitted) == ([], {})
+    assert not {"permissions_changed", "message_sent"} & set(world.types())
+    assert count(world, action.name, "participant_not_found") == 1
+
+
+async def test_who_has_come_since_the_last_look_is_reached(autojump_clock: MockClock, world: World) -> None:
+    async with world.service() as service:
+        session = await a_live_session(service)
+        await trio.sleep(1)
+        ada = world.connector.join(session.room.name, "Ada", "u1")
+        await service.act(session.id, SendMessage(recipient=ada.id, data={}, data_bytes=2))
+        await trio.sleep(16)
+        looks = world.connector.fresh_looks
+        await service.act(session.id, SendMessage(recipient=ada.id, data={}, data_bytes=2))
+        assert world.connector.fresh_looks == looks
+    assert len(told(world, "message_sent")) == 2
 
 
 @pytest.mark.parametrize(

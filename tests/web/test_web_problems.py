@@ -17,6 +17,7 @@ CONTRACT = {
     errors.InvalidRequest(("$.provider", "is required")): (400, "invalid_request"),
     errors.UnknownProvider("twilio", ("daily",)): (400, "unknown_provider"),
     errors.SessionNotFound("x"): (404, "session_not_found"),
+    errors.ParticipantNotFound("x"): (404, "participant_not_found"),
     errors.TokenNotFound("x"): (404, "token_not_found"),
     errors.RoomExists("x"): (409, "room_exists"),
     errors.TooManyTokens(100): (409, "too_many_tokens"),

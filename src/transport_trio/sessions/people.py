@@ -16,13 +16,14 @@ import trio
 from transport_trio.errors import (
     Busy,
     ConnectorError,
+    ParticipantNotFound,
     RoomNotFound,
     SessionHasEnded,
     StorageUnavailable,
     TransportError,
 )
 from transport_trio.events import Event, MessageSent, ParticipantsEjected, PermissionsChanged
-from transport_trio.models import PermissionsChange, Session
+from transport_trio.models import EVERYBODY, PermissionsChange, Session
 from transport_trio.ports import TransportConnector
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Acted, Cause
@@ -47,6 +48,7 @@ class Action(Protocol[E_co]):
 
         Raises:
             ConnectorError: it was not done, or with `in_doubt` nobody knows.
+            ParticipantNotFound: it was not done.
         """
 
 
@@ -80,7 +82,7 @@ class Permit:
     async def perform(
         self, connector: TransportConnector, session: Session, now: Callable[[], Any]
     ) -> PermissionsChanged:
-        who = _at_provider(session, self.participant_id)
+        who = await _found(connector, session, self.participant_id)
         await connector.update_permissions(session.room.name, who, self.change, session.room_config)
         return PermissionsChanged(
             session_id=session.id, time=now(), participant_id=self.participant_id, permissions=self.change
@@ -97,7 +99,8 @@ class SendMessage:
     data_bytes: int
 
     async def perform(self, connector: TransportConnector, session: Session, now: Callable[[], Any]) -> MessageSent:
-        await connector.send_message(session.room.name, _at_provider(session, self.recipient), self.data)
+        who = await _found(connector, session, self.recipient)
+        await connector.send_message(session.room.name, who, self.data)
         return MessageSent(session_id=session.id, time=now(), recipient=self.recipient, data_bytes=self.data_bytes)
 
 
@@ -193,3 +196,14 @@ def _at_provider(session: Session, participant_id: str) -> str:
         if one.participant.id == participant_id:
             return one.provider_id
     return participant_id
+
+
+async def _found(connector: TransportConnector, session: Session, participant_id: str) -> str:
+    """As `_at_provider`, for somebody who is there: the provider takes an id that nobody has for done."""
+    at_provider = _at_provider(session, participant_id)
+    known = {id_ for one in session.present for id_ in one.ids}
+    if at_provider not in known and at_provider != EVERYBODY:
+        seen = await connector.presence(session.room.name, fresh=True)
+        if at_provider not in {one.id for one in seen.participants}:
+            raise ParticipantNotFound(participant_id)
+    return at_provider
