@@ -86,6 +86,17 @@ class RecordingNotInState(TransportError):
         self.recording_id, self.status = recording_id, status
 
 
+class AlreadyRunning(TransportError):
+    """The session has one of this kind that runs, or is starting, and a further one was not asked for."""
+
+    code = "already_running"
+
+    def __init__(self, kind: str, capture_id: str, status: str) -> None:
+        what = kind.replace("_", " ")
+        super().__init__(f'the {what} {capture_id} is {status}; a further one wants "additional": true')
+        self.capture_id = capture_id
+
+
 class TooManyRecordings(TransportError):
     """The session has as many recordings as are kept for one."""
 

@@ -24,6 +24,7 @@ def invoke(*args: str, stdin: str | None = None) -> Result:
         (("start", "--endpoint", "tv", "--endpoint", "radio"), "", {"endpoints": ["tv", "radio"]}),
         (("start", "--rtmp-urls-file", "-", "--max-duration-s", "60"), "", {"rtmp_urls": ["u1"], "max_duration_s": 60}),
         (("start", "--options", '{"endpoints": ["tv"], "fps": 5}'), "", {"endpoints": ["tv"], "fps": 5}),
+        (("start", "--endpoint", "tv", "--additional"), "", {"endpoints": ["tv"], "additional": True}),
         (("stop", "s1"), "/s1/stop", {}),
     ],
 )

@@ -31,6 +31,7 @@ def asked(scripted: Any) -> tuple[str, str, Any]:
     [
         ((), {}),
         (("--type", "raw-tracks", "--max-duration-s", "60"), {"type": "raw-tracks", "max_duration_s": 60}),
+        (("--additional",), {"additional": True}),
         (("--options", '{"fps": 10, "type": "cloud"}', "--type", "raw-tracks"), {"fps": 10, "type": "raw-tracks"}),
     ],
 )

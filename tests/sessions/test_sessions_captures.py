@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_builders import NOON, a_session, after
 
+from transport_trio.errors import AlreadyRunning
 from transport_trio.events import Source
 from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, CaptureStatus, EndReason, Session
 from transport_trio.sessions.capture_causes import CaptureDeleted, CaptureIntended, CapturesHeard, CaptureStopped
@@ -183,6 +184,18 @@ def test_an_intent_tells_nothing() -> None:
     session, events = learnt(a_session(), CaptureIntended(capture=ours()))
     assert (session.captures, events) == ((ours(),), ())
     assert session.captures[0].asked_at == NOON
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_repeated_start_is_refused_while_one_of_its_kind_runs(own: bool) -> None:
+    """Whoever got no answer asks again, and both would be recorded and paid for."""
+    running = ours(status=CaptureStatus.RUNNING, ours=own)
+    second = CaptureIntended(capture=ours(SECOND))
+    with pytest.raises(AlreadyRunning, match=OURS):
+        learnt(with_captures(running), second)
+    for other in (attrs.evolve(running, status=CaptureStatus.PROCESSING), attrs.evolve(running, kind=TRANSCRIPTION)):
+        assert len(learnt(with_captures(other), second)[0].captures) == 2
+    assert len(learnt(with_captures(running), attrs.evolve(second, additional=True))[0].captures) == 2
 
 
 def test_a_list_of_one_kind_says_nothing_of_the_other() -> None:

@@ -43,6 +43,7 @@ from transport_trio.sessions.capture_work import WORK_MAX
 from transport_trio.sessions.captures import NOT_READY
 
 START = StartCapture(kind=CaptureKind.RECORDING, options=CaptureOptions(given={"fps": 25}))
+FURTHER = StartCapture(kind=CaptureKind.RECORDING, options=CaptureOptions(additional=True))
 
 
 async def a_call(service: SessionService, world: World, **changes: Any) -> Session:
@@ -175,7 +176,7 @@ async def test_what_the_provider_refuses_of_the_caller_s_own_is_the_caller_s_fau
     autojump_clock: MockClock, world: World, options: Any, detail: str, path: str | None
 ) -> None:
     """In the provider's words, with the path, as for sessions; other refusals stay the provider's."""
-    wanted = CaptureOptions(**options)
+    wanted = CaptureOptions(**options, additional=True)
     async with world.service() as service:
         session = await a_call(service, world)
         running = await service.capture(session.id, START)
@@ -388,7 +389,7 @@ async def test_a_session_keeps_so_many_and_starts_so_many_at_once(autojump_clock
 
         async def start() -> None:
             try:
-                await service.capture(session.id, START)
+                await service.capture(session.id, FURTHER)
             except (Busy, TooManyRecordings) as exc:
                 refused.append(exc)
 

@@ -45,6 +45,7 @@ THEIRS = "c3df927c-f738-4471-a2b7-066fa7e95a6b"  # what everybody in a call stre
 SECRET = "rtmp://live.example/app/k3y-of-somebody"
 OPTIONS = CaptureOptions(given={"rtmp_urls": [SECRET]}, destinations=("live.example",))
 START = StartCapture(kind=KIND, options=OPTIONS)
+FURTHER = StartCapture(kind=KIND, options=attrs.evolve(OPTIONS, additional=True))
 STARTED, UPDATED, STOPPED, _, ERROR = CaptureMoment
 # So long after the last join presence is believed to show everybody gone, at two answers, and the call to be over.
 CALL_OVER_S = 120
@@ -207,7 +208,7 @@ async def test_what_was_refused_leaves_nothing(autojump_clock: MockClock, world:
         session, _ = await streaming(service, world)
         world.connector.fail("start_capture", NobodyInCall("daily", "x"))
         with pytest.raises(NobodyInCall):
-            await service.capture(session.id, START)
+            await service.capture(session.id, FURTHER)
         assert len((await service.get(session.id)).captures) == 1
 
 
@@ -337,6 +338,6 @@ async def test_a_session_keeps_so_many(autojump_clock: MockClock, world: World) 
     async with world.service() as service:
         session, _ = await streaming(service, world)
         for _ in range(19):
-            await service.capture(session.id, START)
+            await service.capture(session.id, FURTHER)
         with pytest.raises(TooManyLiveStreams):
-            await service.capture(session.id, START)
+            await service.capture(session.id, FURTHER)

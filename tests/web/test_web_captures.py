@@ -65,6 +65,7 @@ async def test_a_recording_is_started_with_and_without_a_body(site: Site) -> Non
         ({"type": "film"}, "$.type"),
         ({"background_color": "red"}, "$.background_color"),
         ({"layout": {}}, "$.layout.preset"),
+        ({"additional": 1}, "$.additional"),
         ({"data_outputs": ["x"]}, "$.data_outputs[0]"),
         ({"daily": {"instanceId": "mine"}}, "$.daily.instanceId"),
         ({"maxDuration": 60}, "$.maxDuration"),
@@ -76,6 +77,15 @@ async def test_what_makes_no_sense_is_named(site: Site, body: Any, path: str) ->
     response = await site.client.post(f"/sessions/{session_id}/recordings", json=body)
     assert assert_problem(response, 400, "invalid_request")["errors"][0]["path"] == path
     assert site.service.captured == []
+
+
+@pytest.mark.parametrize("path", ["recordings", "transcription/start"])
+async def test_a_further_one_is_asked_for_in_so_many_words(site: Site, path: str) -> None:
+    session_id = await created(site)
+    await site.client.post(f"/sessions/{session_id}/{path}", json={"additional": True})
+    assert [one.options for one in site.service.captured] == [CaptureOptions(additional=True)]
+    update = await site.client.post(f"/sessions/{await recorded(site)}/recordings/c1/update", json={"additional": True})
+    assert assert_problem(update, 400, "invalid_request")["errors"][0]["path"] == "$.additional"
 
 
 async def test_all_are_listed_and_each_is_read(site: Site) -> None:

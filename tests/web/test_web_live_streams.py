@@ -48,8 +48,9 @@ async def test_one_is_started_and_its_key_goes_no_further(site: Site) -> None:
 
 
 async def test_it_can_go_to_endpoints_known_to_the_provider(site: Site) -> None:
-    await site.client.post(f"/sessions/{await created(site)}/live-streams", json={"endpoints": ["tv", "radio"]})
-    options = CaptureOptions(given={"endpoints": ["tv", "radio"]}, destinations=("tv", "radio"))
+    body = {"endpoints": ["tv", "radio"], "additional": True}
+    await site.client.post(f"/sessions/{await created(site)}/live-streams", json=body)
+    options = CaptureOptions(given={"endpoints": ["tv", "radio"]}, additional=True, destinations=("tv", "radio"))
     assert site.service.captured == [StartCapture(kind=KIND, options=options)]
 
 

@@ -27,6 +27,7 @@ CONTRACT = {
     errors.TooManyLiveStreams(20): (409, "too_many_live_streams"),
     errors.TranscriptNotFound("x"): (404, "transcript_not_found"),
     errors.TranscriptNotInState("x", "starting", "ready"): (409, "transcript_not_in_state"),
+    errors.AlreadyRunning("recording", "x", "running"): (409, "already_running"),
     errors.TooManyRecordings(20): (409, "too_many_recordings"),
     errors.RecordingNotFound("x"): (404, "recording_not_found"),
     errors.RecordingNotInState("x", "starting", "ready"): (409, "recording_not_in_state"),

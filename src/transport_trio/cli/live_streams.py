@@ -44,6 +44,7 @@ def live_streams() -> None:
 )
 @click.option("--endpoint", "endpoints", multiple=True, metavar="NAME", help="Where to, as named at the provider.")
 @click.option("--max-duration-s", type=int, metavar="SECONDS", help="When it stops by itself.")
+@click.option("--additional", is_flag=True, help="Also where one runs already.")
 @click.option("--options", type=JsonObject(), help="Further fields of the request, as a JSON object.")
 @json_option
 def start(
@@ -52,6 +53,7 @@ def start(
     rtmp_urls_file: TextIO | None,
     endpoints: tuple[str, ...],
     max_duration_s: int | None,
+    additional: bool,
     options: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
@@ -63,6 +65,8 @@ def start(
         body["endpoints"] = list(endpoints)
     if max_duration_s is not None:
         body["max_duration_s"] = max_duration_s
+    if additional:
+        body["additional"] = True
     _show(asked(target, Call(method="POST", path=_path(session_id), body=body), as_json).body, as_json)
 
 

@@ -41,6 +41,7 @@ def recordings() -> None:
 @click.option("--type", "type_", type=click.Choice(TYPES), help="What is recorded.  [default: cloud]")
 @click.option("--max-duration-s", type=int, metavar="SECONDS", help="When it stops by itself.")
 @click.option("--min-idle-timeout-s", type=int, metavar="SECONDS", help="How long nothing may happen in the call.")
+@click.option("--additional", is_flag=True, help="Also where one runs already.")
 @click.option("--options", type=JsonObject(), help="Further fields of the request, as a JSON object.")
 @json_option
 def start(
@@ -49,11 +50,13 @@ def start(
     type_: str | None,
     max_duration_s: int | None,
     min_idle_timeout_s: int | None,
+    additional: bool,
     options: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
     """Start a recording."""
-    body = _body(options, type=type_, max_duration_s=max_duration_s, min_idle_timeout_s=min_idle_timeout_s)
+    given = {"type": type_, "max_duration_s": max_duration_s, "min_idle_timeout_s": min_idle_timeout_s}
+    body = _body(options, **given, additional=additional or None)
     _show(asked(target, Call(method="POST", path=_path(session_id), body=body), as_json).body, as_json)
 
 

@@ -40,11 +40,20 @@ def transcripts() -> None:
 @service_options
 @click.argument("session_id")
 @click.option("--language", metavar="CODE", help="What is spoken.")
+@click.option("--additional", is_flag=True, help="Also where one runs already.")
 @click.option("--options", type=JsonObject(), help="Further fields of the request, as a JSON object.")
 @json_option
-def start(target: Target, session_id: str, language: str | None, options: dict[str, Any] | None, as_json: bool) -> None:
+def start(
+    target: Target,
+    session_id: str,
+    language: str | None,
+    additional: bool,
+    options: dict[str, Any] | None,
+    as_json: bool,
+) -> None:
     """Start a transcription; what is said is kept where the session was made with --enable-transcription."""
-    body = {**(options or {}), **({} if language is None else {"language": language})}
+    given = {"language": language, "additional": additional or None}
+    body = {**(options or {}), **{name: value for name, value in given.items() if value is not None}}
     call = Call(method="POST", path=session_path(session_id) + "/transcription/start", body=body)
     transcript = asked(target, call, as_json).body
     _show(transcript, as_json)

@@ -83,12 +83,14 @@ def new_capture_id() -> str:
 class CaptureOptions:
     """How one is made, in our words, as checked; `provider_options` goes to the provider as it is.
 
-    An address to stream to holds a key: neither is ever printed. `destinations` can be.
+    An address to stream to holds a key: neither is ever printed. `destinations` can be. `additional`: beside one of its
+    kind that runs already.
     """
 
     given: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     provider_options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     destinations: tuple[str, ...] = ()
+    additional: bool = False
 
 
 @attrs.frozen(kw_only=True)

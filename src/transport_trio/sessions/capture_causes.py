@@ -19,6 +19,7 @@ class CaptureIntended(CaptureCause):
     """One will be asked for. Stored first: none may run that we do not know of."""
 
     capture: Capture
+    additional: bool = False  # to one of its kind that runs
 
 
 @attrs.frozen(kw_only=True)

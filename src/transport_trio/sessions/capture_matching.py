@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, Session
+from transport_trio.errors import AlreadyRunning
+from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, CaptureStatus, Session
+from transport_trio.sessions.capture_words import too_many
 
 CAPTURES_MAX = 20
 # How far the provider's clock and ours may differ; Daily's has a granularity of one second.
@@ -22,6 +24,21 @@ def find(session: Session, capture_id: str) -> Capture | None:
 
 def is_full(session: Session, kind: CaptureKind) -> bool:
     return sum(one.kind is kind for one in session.captures) >= CAPTURES_MAX
+
+
+def admit(session: Session, kind: CaptureKind, *, additional: bool) -> None:
+    """Let a further one of this kind be started.
+
+    Raises:
+        AlreadyRunning: one runs, or is starting, and this is not to be `additional`. A repeated request must not make
+            another: each is paid for.
+        TooManyRecordings (or of another kind): no further one is kept.
+    """
+    for one in session.captures:
+        if not additional and one.kind is kind and one.status in {CaptureStatus.STARTING, CaptureStatus.RUNNING}:
+            raise AlreadyRunning(kind, one.id, one.status)
+    if is_full(session, kind):
+        raise too_many(kind, CAPTURES_MAX)
 
 
 def meant(session: Session, news: CaptureNews, at: datetime) -> tuple[Session, Capture | None]:

@@ -84,7 +84,7 @@ class StartCapture:
             stored=_leaves_something(self.kind, work.session()),
             destinations=self.options.destinations,
         )
-        room_name = (await work.tell(CaptureIntended(capture=capture))).room.name
+        room_name = (await work.tell(CaptureIntended(capture=capture, additional=self.options.additional))).room.name
         try:
             await work.connector.start_capture(room_name, self.kind, capture.id, work.at_provider(self.options))
         except ConnectorError as exc:
@@ -208,7 +208,7 @@ class CaptureWork:
 
         Raises:
             SessionHasEnded: it has not, since the session ended meanwhile.
-            StorageUnavailable, TooManyRecordings.
+            StorageUnavailable, AlreadyRunning, TooManyRecordings (or of transcripts).
         """
         session = await self.ask(cause)
         if session.has_ended:

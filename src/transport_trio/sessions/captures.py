@@ -22,8 +22,8 @@ from transport_trio.sessions.capture_causes import (
     CapturesHeard,
     CaptureStopped,
 )
-from transport_trio.sessions.capture_matching import CAPTURES_MAX, CLOCK_SLACK, find, is_full, meant, replaced
-from transport_trio.sessions.capture_words import ERRORS, READIES, STARTS, STOPS, UPDATES, told_of, too_many
+from transport_trio.sessions.capture_matching import CLOCK_SLACK, admit, find, meant, replaced
+from transport_trio.sessions.capture_words import ERRORS, READIES, STARTS, STOPS, UPDATES, told_of
 
 # From the last leave until a call is over, and answers show who has come, at the longest.
 CALL_ENDS_WITHIN = timedelta(seconds=45)
@@ -43,12 +43,12 @@ def learnt(session: Session, cause: CaptureCause) -> Told:
     """What `cause` does to the session's captures.
 
     Raises:
+        AlreadyRunning: one of its kind runs, or is starting.
         TooManyRecordings (or of another kind): no further one is kept.
     """
     match cause:
         case CaptureIntended():
-            if is_full(session, cause.capture.kind):
-                raise too_many(cause.capture.kind, CAPTURES_MAX)
+            admit(session, cause.capture.kind, additional=cause.additional)
             return attrs.evolve(session, captures=(*session.captures, cause.capture)), ()
         case CaptureRefused():
             kept = tuple(one for one in session.captures if one.id != cause.capture_id)

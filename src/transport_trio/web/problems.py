@@ -9,6 +9,7 @@ from typing import Any
 from quart import Response
 
 from transport_trio.errors import (
+    AlreadyRunning,
     Busy,
     ConnectorError,
     HistoryGone,
@@ -127,6 +128,7 @@ STATUS: Mapping[type[TransportError], int] = {
     RoomExists: 409,
     SessionHasEnded: 409,
     TooManyTokens: 409,
+    AlreadyRunning: 409,
     TooManyRecordings: 409,
     RecordingNotInState: 409,
     TooManyTranscripts: 409,

@@ -43,6 +43,7 @@ class RecordingBody(PictureBody, frozen=True):
     data_outputs: (
         Annotated[list[Literal["event-json", "transcript-webvtt", "chat-webvtt"]], Meta(max_length=3)] | UnsetType
     ) = UNSET
+    additional: bool = False
 
 
 def recording_options(data: bytes, managed: frozenset[str]) -> CaptureOptions:
@@ -74,12 +75,13 @@ def picture_options(body: PictureBody, managed: frozenset[str]) -> CaptureOption
     """
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     more = given.pop("daily", {})
+    additional = given.pop("additional", False)
     faults = managed_faults(more, managed)
     if "layout" in given and not isinstance(given["layout"].get("preset"), str):
         faults.append(("$.layout.preset", "is required"))
     if faults:
         raise InvalidRequest(*faults)
-    return CaptureOptions(given=given, provider_options=more)
+    return CaptureOptions(given=given, provider_options=more, additional=additional)
 
 
 def managed_faults(more: dict[str, Any], managed: frozenset[str]) -> list[tuple[str, str]]:

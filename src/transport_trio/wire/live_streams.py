@@ -29,6 +29,7 @@ Names = Annotated[list[Name], Meta(min_length=1, max_length=ADDRESSES_MAX)]
 class LiveStreamBody(PictureBody, frozen=True):
     rtmp_urls: Urls | UnsetType = UNSET
     endpoints: Names | UnsetType = UNSET
+    additional: bool = False
 
 
 def live_stream_options(data: bytes, managed: frozenset[str]) -> CaptureOptions:

@@ -30,6 +30,7 @@ class StartBody(Body, frozen=True):
     include_raw_response: bool | UnsetType = UNSET
     participant_ids: Ids | UnsetType = UNSET
     transcription_geo: Literal["global", "eu"] | UnsetType = UNSET
+    additional: bool = False
     daily: dict[str, Any] | UnsetType = UNSET
 
 
@@ -51,9 +52,10 @@ def transcription_options(data: bytes, managed: frozenset[str]) -> CaptureOption
     body = body_of(data or b"{}", StartBody)
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     more = given.pop("daily", {})
+    additional = given.pop("additional")
     if faults := managed_faults(more, managed):
         raise InvalidRequest(*faults)
-    return CaptureOptions(given=given, provider_options=more)
+    return CaptureOptions(given=given, provider_options=more, additional=additional)
 
 
 def transcription_changes(data: bytes) -> tuple[str | None, CaptureOptions]:
