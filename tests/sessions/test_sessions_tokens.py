@@ -94,6 +94,36 @@ async def test_a_renewal_has_the_same_claims_and_a_later_end(autojump_clock: Moc
         assert told_of(world, bob) == kinds
 
 
+@pytest.mark.parametrize(("ttl_s", "length_s"), [(600, 600), (None, 3600)])
+async def test_a_length_counts_from_when_the_token_lets_somebody_in(
+    autojump_clock: MockClock, world: World, ttl_s: int | None, length_s: int
+) -> None:
+    """From now on, 600 seconds not before 600 were good for nothing."""
+    async with world.service() as service:
+        session = (await service.create(a_request(session_ttl_s=7200))).session
+        start = trio_time() + timedelta(seconds=600)
+        later = await service.tokens.create(session.id, TokenRequest(ttl_s=ttl_s, not_before_s=600))
+        one = later.granted
+        assert (one.options.not_before, one.grant.expires_at) == (start, start + timedelta(seconds=length_s))
+        await trio.sleep(300)
+        renewed = await service.tokens.renew(session.id, one.id, ttl_s=length_s + 1)
+        assert renewed.granted.grant.expires_at == start + timedelta(seconds=length_s + 1)
+        await trio.sleep(600)
+        renewed = await service.tokens.renew(session.id, one.id, ttl_s=length_s)
+        assert renewed.granted.grant.expires_at == trio_time() + timedelta(seconds=length_s)
+
+
+async def test_no_token_is_made_that_could_never_be_used(autojump_clock: MockClock, world: World) -> None:
+    async with world.service() as service:
+        session = (await service.create(a_request(session_ttl_s=700))).session
+        cut = await service.tokens.create(session.id, TokenRequest(not_before_s=600))
+        assert cut.granted.grant.expires_at == session.expires_at
+        with pytest.raises(InvalidRequest, match=r"\$.options.not_before_s: .* 700 s"):
+            await service.tokens.create(session.id, TokenRequest(not_before_s=700))
+        with pytest.raises(InvalidRequest, match=r"\$.options.token_ttl_s: .* 100 s"):
+            await service.tokens.create(session.id, TokenRequest(ttl_s=600, not_before_s=600))
+
+
 async def test_the_first_token_is_renewed_by_the_session_s_id(autojump_clock: MockClock, world: World) -> None:
     async with world.service() as service:
         session = (await service.create(a_request())).session

@@ -87,7 +87,7 @@ async def test_what_is_wrong_is_named() -> None:
             ({"options": {"daily": {"exp": 1}}}, "$.options.daily.exp"),
             ({"options": {"daily": {"lang": "x" * 2000}}}, "$.options.daily"),
             ({"options": {"token_ttl_s": 0}}, "$.options.token_ttl_s"),
-            ({"options": {"token_ttl_s": 60, "not_before_s": 60}}, "$.options.not_before_s"),
+            ({"options": {"token_ttl_s": 60, "not_before_s": 14400}}, "$.options.not_before_s"),
             ({"participant_config": {"name": "\u0007"}}, "$.participant_config.name"),
             ({"participant": {}}, "$.participant"),
         ):

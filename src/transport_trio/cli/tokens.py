@@ -56,7 +56,7 @@ def tokens() -> None:
 @click.option("--participant-name", help="The name that the meeting token carries.")
 @click.option("--user-id", help="The user id that the meeting token carries.")
 @click.option("--owner", is_flag=True, help="Make the token an owner's.")
-@click.option("--ttl-s", type=int, metavar="SECONDS", help="How long the token is valid.")
+@click.option("--ttl-s", type=int, metavar="SECONDS", help="How long it is valid, from when it lets people in.")
 @click.option("--not-before-s", type=int, metavar="SECONDS", help="How long it lets nobody in yet.")
 @click.option("--eject-at-expiry", is_flag=True, help="Put its bearer out when it ends.")
 @click.option("--eject-after-s", type=int, metavar="SECONDS", help="Put its bearer out so long after the join.")

@@ -79,8 +79,9 @@ class Tokens:
             session = await self._unended(session_id)
             check_room(session)
             now = self._deps.clock.now()
-            end = self._end(session, now, request.ttl_s)
-            one = _planned(request, now, end)
+            not_before = _not_before(session, request, now)
+            end = self._end(session, not_before or now, request.ttl_s)
+            one = _planned(request, now, not_before, end)
             token = await self._mint(session, one)
             remember = idempotency.record(session.id, now, one.id) if idempotency is not None else None
             session = await self._committed(session_id, TokenGranted(at=now, granted=one, remember=remember))
@@ -97,7 +98,8 @@ class Tokens:
         session = await self._unended(session_id)
         found = find(session, token_id)
         now = self._deps.clock.now()
-        end = max(self._end(session, now, ttl_s, found.ttl_s), found.grant.expires_at)
+        start = max(found.options.not_before or now, now)
+        end = max(self._end(session, start, ttl_s, found.ttl_s), found.grant.expires_at)
         one = attrs.evolve(found, grant=TokenGrant(expires_at=end))
         token = await self._mint(session, one)
         session = await self._committed(session_id, TokenExtended(at=now, token_id=token_id, expires_at=end))
@@ -137,13 +139,13 @@ class Tokens:
             raise SessionHasEnded(session_id)
         return session
 
-    def _end(self, session: Session, now: datetime, ttl_s: int | None, usual_s: int | None = None) -> datetime:
+    def _end(self, session: Session, start: datetime, ttl_s: int | None, usual_s: int | None = None) -> datetime:
         """The end of a token of that length: whole seconds, as providers keep them, and not after the session's."""
-        start = whole_second(now)
+        start = whole_second(start)
         end = start + timedelta(seconds=ttl_s or usual_s or self._deps.settings.token_ttl_s)
         if ttl_s is not None and end > session.expires_at:
             left_s = max(int((session.expires_at - start).total_seconds()), 0)
-            raise InvalidRequest((TTL_PATH, f"must not be longer than the rest of the session, {left_s} s"))
+            raise InvalidRequest((TTL_PATH, f"must not be longer than the session then lasts, {left_s} s"))
         return min(end, session.expires_at)
 
     async def _mint(self, session: Session, one: FurtherGrant) -> str:
@@ -161,12 +163,18 @@ class Tokens:
         return session
 
 
-def _planned(request: TokenRequest, now: datetime, end: datetime) -> FurtherGrant:
-    not_before = None
-    if request.not_before_s:
-        not_before = now.replace(microsecond=0) + timedelta(seconds=request.not_before_s)
-        if not_before >= end:
-            raise InvalidRequest(("$.options.not_before_s", "must be before the token's end"))
+def _not_before(session: Session, request: TokenRequest, now: datetime) -> datetime | None:
+    """From when the token lets somebody in, where that is not at once; its length counts from then."""
+    if not request.not_before_s:
+        return None
+    not_before = whole_second(now) + timedelta(seconds=request.not_before_s)
+    if not_before >= session.expires_at:
+        left_s = max(int((session.expires_at - now).total_seconds()), 0)
+        raise InvalidRequest(("$.options.not_before_s", f"must be before the session's end, which is in {left_s} s"))
+    return not_before
+
+
+def _planned(request: TokenRequest, now: datetime, not_before: datetime | None, end: datetime) -> FurtherGrant:
     return FurtherGrant(
         id=str(uuid.uuid4()),
         participant=request.participant,
