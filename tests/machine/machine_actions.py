@@ -17,7 +17,7 @@ from transport_trio.models import ParticipantConfig, RoomConfig, SessionRequest
 from transport_trio.sessions import IdempotencyKey
 
 SESSIONS_MAX = 6  # live at once: more would only make each step longer
-PEOPLE = (None, None, "ada", "bob")
+PEOPLE = (None, "ada", "bob")
 ROOMS = (None, None, None, "alpha", "beta")
 # (session, token) in seconds; a warning comes 20 s before the token's end.
 LENGTHS = ((30, 30), (70, 40), (300, 90), (1200, 600))
@@ -33,6 +33,9 @@ WRONG = (
     ("unreachable", "unreachable"),
     ("refused", "refused", "refused"),
 )
+# How pushes come: those that have not yet, in order or not, all or only the newest; or the last few once more.
+PUSHES = ("new", "new", "new", "reversed", "newest", "again", "again reversed", "odd")
+OFTEN = st.sampled_from((True, True, False))
 WHICH = st.integers(0, 11)
 
 
@@ -65,12 +68,16 @@ class Actions:
     def up(self) -> bool:
         return self.world.service is not None
 
-    def room(self, which: int) -> str | None:
+    def room(self, which: int, *, peopled: bool = False) -> str | None:
         """The name of some live session's room that is still there."""
-        live = self.model.live
-        names = [self.model.stories[session_id].room_name for session_id in live]
-        names = [name for name in names if name in self.rooms]
+        rooms = self.rooms
+        names = [self.model.stories[session_id].room_name for session_id in self.model.live]
+        names = [name for name in names if name in rooms and (rooms[name].people or not peopled)]
         return names[which % len(names)] if names else None
+
+    @property
+    def live_rooms(self) -> set[str]:
+        return {self.model.stories[session_id].room_name for session_id in self.model.live}
 
     @property
     def rooms(self) -> dict[str, Any]:
@@ -150,35 +157,56 @@ class Actions:
 
     # --- people
 
-    @action("people", weight=5, which=WHICH, user_id=st.sampled_from(PEOPLE))
-    def somebody_joins(self, which: int, user_id: str | None) -> None:
+    @action("people", weight=5, which=WHICH, user_id=st.sampled_from(PEOPLE), pushed=OFTEN)
+    def somebody_joins(self, which: int, user_id: str | None, pushed: bool) -> None:
         """Whose old connection is still listed, if they were there before, and becomes a ghost."""
         if room := self.room(which):
             self._at_provider(lambda provider: provider.join(room, user_id=user_id))
+            if pushed:
+                self.pushes_come("new")
 
-    @action("people", weight=2, which=WHICH, who=WHICH)
-    def somebody_leaves(self, which: int, who: int) -> None:
-        room = self.room(which)
-        people = list(self.rooms[room].people) if room else []
-        if room and people:
+    @action("people", weight=3, which=WHICH, who=WHICH, pushed=OFTEN)
+    def somebody_leaves(self, which: int, who: int, pushed: bool) -> None:
+        if room := self.room(which, peopled=True):
+            people = list(self.rooms[room].people)
             self._at_provider(lambda provider: provider.leave(room, people[who % len(people)]))
+            if pushed:
+                self.pushes_come("new")
 
-    @action("people", which=WHICH)
-    def everybody_vanishes(self, which: int) -> None:
-        if room := self.room(which):
-            self._at_provider(lambda provider: provider.rooms[room].people.clear())
+    @action("people", weight=3, which=WHICH, who=WHICH, how=st.sampled_from(PUSHES))
+    def somebody_rejoins(self, which: int, who: int, how: str) -> None:
+        """The new connection comes before the old one is over."""
+        if room := self.room(which, peopled=True):
+            people = list(self.rooms[room].people.values())
+            people = [one for one in people if one.user_id] or people
+            old = people[who % len(people)]
+            self._at_provider(lambda provider: provider.join(room, user_id=old.user_id))
+            self._at_provider(lambda provider: provider.leave(room, old))
+            self.pushes_come(how)
 
-    @action("people", which=WHICH)
-    def presence_lags(self, which: int) -> None:
-        """From now on the room looks as it does now, until the provider is calm again."""
-        if room := self.room(which):
-            people = tuple(self.rooms[room].people.values())
-            self._at_provider(lambda provider: provider.pretend(room, people))
+    @action("people", weight=4, how=st.sampled_from(PUSHES))
+    def pushes_come(self, how: str) -> None:
+        async def act(world: World) -> None:
+            await self._push(world, how)
 
-    @action("people", weight=3, which=WHICH, answers=st.sampled_from(WRONG))
-    def presence_is_wrong(self, which: int, answers: tuple[str, ...]) -> None:
-        if room := self.room(which):
-            self._at_provider(lambda provider: provider.script(room, *answers))
+        self.do(act)
+
+    async def _push(self, world: World, how: str) -> None:
+        live, provider = self.live_rooms, world.provider
+        new = provider.happened[provider.pushed :]
+        if "again" in how:
+            new = provider.happened[-4:]
+        else:
+            provider.pushed = len(provider.happened)
+        if "reversed" in how:
+            new = new[::-1]
+        elif how == "newest":
+            new = new[-1:]
+        odd = [(room, None) for room in (*sorted(live), "elsewhere")] if how == "odd" else []
+        for room, news in (*new, *odd):
+            taken = world.push(room, news)
+            assert taken in {room in live, None}, f"a push of room {room}: {taken}"
+            await world.pass_time(0.01)
 
     # --- the provider
 

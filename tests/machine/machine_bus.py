@@ -53,7 +53,8 @@ class BusModel:
         if self._well_since is None:
             self._well_since = world.now
         recent = at(world.now - RECENT_S)
-        if world.now - self._well_since < DELIVERED_S and self._well_since > 0.0:
+        well_since = max(self._well_since, world.fates.last_at)
+        if world.now - well_since < DELIVERED_S and well_since > 0.0:
             return
         if world.now - world.service.began < RECENT_S:
             return

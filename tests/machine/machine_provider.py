@@ -11,7 +11,7 @@ import trio
 
 from fakes_connector import FakeConnector, FakeRoom, trio_time
 from transport_trio.errors import ConnectorError, ProviderRejected, ProviderTimeout, ProviderUnreachable, RoomNotFound
-from transport_trio.models import Room, RoomPlan
+from transport_trio.models import News, Participant, Room, RoomPlan
 from transport_trio.ports import Seen
 
 
@@ -44,6 +44,11 @@ class Provider(FakeConnector):
         self.deleted: list[Room] = []  # by us
         self.answers_late_s = 0.0  # from the making of a room to its answer
         self.lands_late_s: float | None = None  # the next creation seems lost, and is carried out so much later
+        self.persons: dict[str, str] = {}  # who somebody is, by connection
+        self.happened: list[tuple[str, News]] = []  # all comings and goings, by room name, to be pushed or not
+        self.pushed = 0  # of these, so many have been sent or are lost
+        self.presence_lags_s = 0.0  # answers show who was there so long ago
+        self._history: defaultdict[str, list[tuple[float, tuple[Participant, ...]]]] = defaultdict(list)
         self._scripts: defaultdict[str, deque[str]] = defaultdict(deque)
         self._landing: list[tuple[float, RoomPlan]] = []
 
@@ -69,6 +74,25 @@ class Provider(FakeConnector):
     def script(self, room_name: str, *answers: str) -> None:
         """The next looks into this room are answered so: `empty`, `missing`, or a kind of failure."""
         self._scripts[room_name].extend(answers)
+
+    def join(self, room_name: str, name: str | None = None, user_id: str | None = None) -> Participant:
+        who = super().join(room_name, name, user_id)
+        self.persons[who.id] = who.person
+        self._happened(room_name, who, came=True)
+        return who
+
+    def leave(self, room_name: str, who: Participant | str) -> None:
+        id_ = who if isinstance(who, str) else who.id
+        person = self._rooms[room_name].people[id_]
+        super().leave(room_name, id_)
+        self._happened(room_name, person, came=False)
+
+    def _happened(self, room_name: str, who: Participant, *, came: bool) -> None:
+        """As it is pushed: with a user id made up for whoever has none, and more than answers tell."""
+        room = self._rooms[room_name]
+        self._history[room.room.provider_id or ""].append((trio.current_time(), tuple(room.people.values())))
+        told = attrs.evolve(who, user_id=who.user_id or f"made-up-{who.id}", is_owner=False)
+        self.happened.append((room_name, News(participant=told, came=came, occurred_at=trio_time())))
 
     def calm(self) -> None:
         """From now on everything is answered at once and with the truth."""
@@ -103,6 +127,8 @@ class Provider(FakeConnector):
 
     async def _answer(self, room_name: str, *, fresh: bool) -> Seen:
         seen = await super().presence(room_name, fresh=fresh)
+        if room_name not in self._pretended and self.presence_lags_s:
+            seen = attrs.evolve(seen, participants=self._earlier(self._rooms[room_name].room))
         if not self._scripts[room_name]:
             return seen
         match self._scripts[room_name].popleft():
@@ -112,6 +138,11 @@ class Provider(FakeConnector):
                 raise RoomNotFound(self.name, room_name)
             case kind:
                 raise failure(kind)
+
+    def _earlier(self, room: Room) -> tuple[Participant, ...]:
+        then = trio.current_time() - self.presence_lags_s
+        known = [people for at, people in self._history[room.provider_id or ""] if at <= then]
+        return known[-1] if known else ()
 
     def _delete(self, name: str) -> Any:
         if name in self.rooms:

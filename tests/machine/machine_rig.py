@@ -6,7 +6,7 @@ import math
 import shutil
 import sqlite3
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,13 +16,16 @@ import attrs
 import trio
 from machine_client import Client
 from machine_provider import Provider
+from machine_pushes import Heard
 from machine_service import Service, open_service
 from machine_time import a_thread_works, pass_time, stand_still
 from trio.testing import MockClock
 
 from fakes_bus import FakeBus, Fate
+from fakes_connector import trio_time
 from transport_trio.bus import READER
 from transport_trio.errors import TransportError
+from transport_trio.models import News
 from transport_trio.sessions import SessionService
 
 # The journal tries a disk that failed every five seconds, and what could not be stored is tried again after one.
@@ -33,9 +36,12 @@ TABLES = ("sessions", "events", "intents", "debts", "idempotency", "bookmarks", 
 class Fates(deque[Fate]):
     """What becomes of the next messages to the bus; unlike an iterator it can be looked at."""
 
+    last_at = 0.0  # when one was met with
+
     def __next__(self) -> Fate:
         if not self:
             raise StopIteration
+        self.last_at = trio.current_time()
         return self.popleft()
 
 
@@ -63,6 +69,7 @@ class World:
         self.service: Service | None = None
         self.clients: list[Client] = []
         self.calls: list[Call] = []
+        self.heard: defaultdict[str, list[Heard]] = defaultdict(list)  # of pushes, by room name
         self.failure: BaseException | None = None
         self.refusing = False  # the disk takes no change
         self.bus_up = True
@@ -178,6 +185,18 @@ class World:
         client.hang_up()
         if self.service is not None:
             self._connect(client)
+
+    # --- pushes
+
+    def push(self, room_name: str, news: News | None) -> bool | None:
+        """Whether the service takes it to be of a room of its own; None: it is not there to hear of it."""
+        if self.service is None:
+            return None
+        sure = not self.refusing and self.now - self.disk_well_since >= RECOVERY_S
+        taken = self.service.sessions.hear("daily", room_name, news)
+        if news is not None and taken:
+            self.heard[room_name].append(Heard(trio_time(), news, self.service, sure))
+        return taken
 
     # --- the disk
 

@@ -6,19 +6,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
-from machine_provider import Look
+from machine_pushes import Witnesses
 from machine_service import SETTINGS
 
-from transport_trio.events import EventType, RecordedEvent
+from transport_trio.events import EventType, RecordedEvent, Source
 
-CONFIRM = timedelta(seconds=SETTINGS.presence_confirm_s)
-MS = timedelta(milliseconds=1)  # what the wire rounds away
+# A provider's clock and ours may differ by this.
+CLOCK_SLACK = timedelta(seconds=5)
 # An inferred leave is dated by a "last seen" that is stored once a minute, with the next look, and lost in a crash.
 SEEN_SLACK = timedelta(seconds=60 + SETTINGS.presence_poll_s)
 
 
-def person_of(participant: dict[str, Any]) -> str:
-    return f"user:{participant['user_id']}" if participant["user_id"] else f"id:{participant['id']}"
+def core(participant: dict[str, Any]) -> tuple[Any, ...]:
+    """What stays as it was told; what somebody may do comes to be known later."""
+    return participant["id"], participant["user_id"], participant["joined_at"]
 
 
 @attrs.define(eq=False)
@@ -31,6 +32,7 @@ class Story:
     ends_at: datetime
     inside: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     left_ids: set[str] = attrs.field(factory=set)
+    ever_left: set[str] = attrs.field(factory=set)  # also those who were told to be back
     anybody_came: bool = False
     token_told: list[EventType] = attrs.field(factory=list)
     token_expires_at: datetime | None = None
@@ -41,7 +43,7 @@ class Story:
     ended_at: datetime | None = None
     end_reason: str | None = None
 
-    def tell(self, event: RecordedEvent, body: dict[str, Any], looks: list[Look], now: datetime, unsure: bool) -> None:
+    def tell(self, event: RecordedEvent, body: dict[str, Any], known: Witnesses, now: datetime, unsure: bool) -> None:
         """With `unsure` the disk refused changes meanwhile, so that it is not known when somebody was last seen."""
         assert self.ended_at is None, f"{event.type} after the end"
         assert event.time <= now, f"{event.type} lies in the future"
@@ -51,9 +53,9 @@ class Story:
             case EventType.SESSION_CREATED:
                 raise AssertionError("created twice")
             case EventType.PARTICIPANT_JOINED:
-                self._joined(event, body, looks)
+                self._joined(event, body, known)
             case EventType.PARTICIPANT_LEFT:
-                self._left(event, body, looks, SEEN_SLACK if not unsure else event.time - self.created_at)
+                self._left(event, body, known, SEEN_SLACK if not unsure else event.time - self.created_at)
             case EventType.SESSION_UPDATED:
                 self._updated(body)
             case EventType.TOKEN_EXPIRING | EventType.TOKEN_EXPIRED:
@@ -67,36 +69,38 @@ class Story:
             assert not self.unproved, f"left, but the provider did not say so: {self.unproved}"
             assert not self.since_change, "joins and leaves without a session_updated"
 
-    def _joined(self, event: RecordedEvent, body: dict[str, Any], looks: list[Look]) -> None:
+    def _joined(self, event: RecordedEvent, body: dict[str, Any], known: Witnesses) -> None:
         who = body["participant"]
-        person = person_of(who)
+        person = known.persons[who["id"]]
         assert person not in self.inside, f"{person} joined twice"
-        assert any(look.people and who["id"] in look.people for look in looks), f"{person} was never named"
+        known.check_join(who["id"], event.time, pushed=body["source"] == Source.WEBHOOK)
+        joined_at = datetime.fromisoformat(who["joined_at"])
+        assert joined_at >= self.created_at - CLOCK_SLACK, f"{person} was in an earlier room of that name"
         assert body.get("again", False) == (who["id"] in self.left_ids)
         self.left_ids.discard(who["id"])
         self.inside[person] = who
         self.anybody_came = True
         self.since_change.append(event.type)
 
-    def _left(self, event: RecordedEvent, body: dict[str, Any], looks: list[Look], slack: timedelta) -> None:
+    def _left(self, event: RecordedEvent, body: dict[str, Any], known: Witnesses, slack: timedelta) -> None:
         who = body["participant"]
-        person = person_of(who)
-        assert self.inside.pop(person, None) == who, f"{person} left without having joined as such"
+        person = known.persons[who["id"]]
+        inside = self.inside.pop(person, None)
+        assert inside is not None, f"{person} left without having joined"
+        assert core(inside) == core(who), f"{person} left as somebody else"
         self.left_ids.add(who["id"])
+        self.ever_left.add(who["id"])
         self.since_change.append(event.type)
-        good = [look for look in looks if look.people is not None and look.at <= event.time]
-        named = [look.at for look in good if look.names(person)]
-        assert named, f"{person} was never named"
-        seen_at = datetime.fromisoformat(body["occurred_at"])
-        assert named[-1] - slack <= seen_at <= named[-1] + MS, f"{person} was last seen {named[-1]}, not {seen_at}"
-        missed = [look.at for look in good if look.at > named[-1]]
-        if not missed or missed[-1] - missed[0] < CONFIRM:
+        occurred_at = datetime.fromisoformat(body["occurred_at"])
+        if body["source"] == Source.WEBHOOK:
+            known.check_pushed_leave(person, event.time, occurred_at)
+        elif not known.inferred_leave_is_proved(person, event.time, occurred_at, slack):
             self.unproved.append(event)
 
     def _updated(self, body: dict[str, Any]) -> None:
         self.since_change.clear()
         self.status = body["status"]
-        assert body["participants"] == list(self.inside.values())
+        assert [core(who) for who in body["participants"]] == [core(who) for who in self.inside.values()]
         assert body["participants_total"] == len(self.inside)
         if self.status in {"Created", "Active"}:
             assert self.status == ("Active" if self.anybody_came else "Created")

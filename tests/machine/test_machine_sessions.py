@@ -45,14 +45,15 @@ class Sessions(RuleBasedStateMachine, Faults):
         if wait_s:
             self.time_passes(wait_s)
 
-    @initialize(sessions=st.integers(0, 3), people=st.integers(0, 2))
-    def begin(self, sessions: int, people: int) -> None:
+    @initialize(sessions=st.integers(0, 3), people=st.integers(0, 2), lag_s=st.sampled_from((0.0, 12.0, 25.0)))
+    def begin(self, sessions: int, people: int, lag_s: float) -> None:
+        self.world.provider.presence_lags_s = lag_s
         self.do(World.start)
         for _ in range(sessions):
             self.create(None, LENGTHS[2])
         self.all_agree()
         for which in range(people):
-            self.somebody_joins(which, None)
+            self.somebody_joins(which, None, pushed=False)
 
     @rule(act=acts("callers", "people"), wait_s=WAITS)
     def they(self, act: Act, wait_s: float) -> None:
