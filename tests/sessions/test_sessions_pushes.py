@@ -104,6 +104,17 @@ def test_doubles_say_nothing() -> None:
     assert story.told == ["joined a webhook", "left a webhook"]
 
 
+def test_a_join_that_comes_late_or_doubled_does_not_bring_back_who_was_missed() -> None:
+    """Told as new, it would name a connection for the second time, and hold somebody who left for half a minute."""
+    story = Story()
+    for at_s, seen in ((2, [ADA]), (3, []), (18, [])):
+        story.look(at_s, *seen)
+    story.push(20, ADA, came=True, occurred_s=1)
+    assert story.told == ["joined a poll", "left a inferred"]
+    story.look(21, ADA)
+    assert story.told[2:] == ["joined a poll again"]
+
+
 def test_a_leave_before_its_join_leaves_nobody_there() -> None:
     story = Story()
     story.push(3, ADA, came=False)

@@ -118,6 +118,8 @@ def believe(
     before = Observation(present=tuple(present), departed=tuple(departed), pushed_leaves=tuple(pushed_leaves))
     if any(leave.id == news.participant.id for leave in pushed_leaves):
         return before  # it has left, and ids do not come back
+    if news.came and news.participant.id in departed:
+        return before  # late or doubled: answers have known it and missed it since, and tell of it if they were wrong
     return _came(before, news.participant, at) if news.came else _went(before, news, at)
 
 
