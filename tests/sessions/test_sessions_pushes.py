@@ -192,6 +192,14 @@ def test_what_comes_too_late_is_left_to_the_answers() -> None:
     assert story.session.pushed_leaves == ()
 
 
+def test_what_happened_in_an_earlier_room_of_that_name_is_not_told() -> None:
+    story = Story()
+    story.push(1, somebody("a", joined_s=-20), came=True, occurred_s=-20)
+    assert story.told == []
+    story.push(1, somebody("b", joined_s=-1), came=True, occurred_s=-1)  # the provider's clock may be behind ours
+    assert story.told == ["joined b webhook"]
+
+
 def test_owner_and_permissions_come_along_and_stay() -> None:
     may_speak = Permissions(can_send_video=False)
     known = attrs.evolve(ADA, is_owner=True, permissions=may_speak)

@@ -30,6 +30,7 @@ from transport_trio.models import (
 )
 from transport_trio.sessions import captures, extension, grants, presence, visits
 from transport_trio.sessions.capture_causes import CaptureCause
+from transport_trio.sessions.capture_matching import CLOCK_SLACK
 from transport_trio.sessions.extension import ExtensionDone, ExtensionDropped, ExtensionIntended
 from transport_trio.sessions.grants import TokenExtended, TokenGranted
 
@@ -206,6 +207,8 @@ def _is_empty_for_long(session: Session, at: datetime) -> bool:
 def _pushed(session: Session, cause: Pushed, policy: Policy) -> Outcome:
     if (cause.at - cause.news.occurred_at).total_seconds() >= policy.grace_s:
         return Outcome(session=session)  # it comes so late that an answer knows better
+    if cause.news.occurred_at < session.created_at - CLOCK_SLACK:
+        return Outcome(session=session)  # it is of an earlier room of that name
     learnt = presence.believe(session.present, session.departed, session.pushed_leaves, cause.news, cause.at)
     return _learnt(session, learnt, cause.at, joins_by=Source.WEBHOOK, leaves_by=Source.WEBHOOK)
 
