@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import attrs
 from hypothesis import strategies as st
 from machine_driver import Driver
 from machine_model import Model
@@ -13,7 +14,7 @@ from machine_provider import failure
 from machine_rig import World
 
 from fakes_connector import at
-from transport_trio.models import ParticipantConfig, RoomConfig, SessionRequest
+from transport_trio.models import ParticipantConfig, RoomConfig, SessionRequest, TokenRequest
 from transport_trio.sessions import IdempotencyKey
 
 SESSIONS_MAX = 6  # live at once: more would only make each step longer
@@ -154,6 +155,41 @@ class Actions:
 
         if self.up and ids:
             self.do(send)
+
+    @action("callers", weight=3, which=WHICH, ttl_s=st.sampled_from((None, 25)))
+    def make_a_token(self, which: int, ttl_s: int | None) -> None:
+        if self.up and self.model.live:
+            self.do(self._token(self.model.live[which % len(self.model.live)], ttl_s))
+
+    def _token(self, session_id: str, ttl_s: int | None) -> Any:
+        self.attempts += 1
+        name = f"token {self.attempts}"
+        # Of what is left of a session, a given length may be too much, and is refused then.
+        ends_at = self.model.stories[session_id].ends_at
+        request = TokenRequest(participant=ParticipantConfig(name=name))
+
+        async def send(world: World) -> None:
+            fits = ttl_s is not None and at(world.now + ttl_s + 1) < ends_at
+            wish = attrs.evolve(request, ttl_s=ttl_s if fits else None)
+            await world.call("token", lambda s: s.tokens.create(session_id, wish), id=session_id, name=name)
+
+        return send
+
+    @action("callers", weight=3, which=WHICH, token=WHICH, times=st.sampled_from((1, 1, 2)))
+    def renew_a_token(self, which: int, token: int, times: int) -> None:
+        """The first one, or a further one, also one that has expired."""
+        live = self.model.live
+        if not self.up or not live:
+            return
+        session_id = live[which % len(live)]
+        ids = [session_id, *(id_ for id_ in self.model.stories[session_id].tokens.told if id_ != session_id)]
+        id_ = ids[token % len(ids)]
+
+        async def send(world: World) -> None:
+            for _ in range(times):
+                await world.call("renew", lambda s: s.tokens.renew(session_id, id_), id=session_id, token_id=id_)
+
+        self.do(send)
 
     # --- people
 

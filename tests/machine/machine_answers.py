@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import attrs
 from machine_rig import Call, World
+from machine_story import Story
+from machine_tokens import note_token
 
 from fakes_connector import at, trio_time
 from transport_trio.errors import (
@@ -40,7 +42,7 @@ class Answers:
         self._fresh: set[str] = set()  # sessions of keys that were answered as new
         self._world = world
 
-    def note(self, names: set[str], sessions: dict[str, Session]) -> None:
+    def note(self, names: set[str], sessions: dict[str, Session], stories: dict[str, Story]) -> None:
         """Look at each new answer; `names` of rooms were taken."""
         for call in self._world.calls:
             if call.answer is None or call.noted:
@@ -48,6 +50,10 @@ class Answers:
             call.noted = True
             if call.kind == "create":
                 self._note_created(call, names)
+            elif call.kind in {"token", "renew"}:
+                story = stories[call.about["id"]]
+                calm = call.calm and self._world.calm
+                note_token(call, story.tokens, calm=calm, has_ended=story.ended_at is not None)
             else:
                 self._note_ended(call, sessions)
         self._check_numbers(sessions.values())

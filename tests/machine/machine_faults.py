@@ -118,7 +118,7 @@ class Faults(Actions):
     @action(
         "service",
         weight=3,
-        busy=st.sampled_from(("nothing", "create", "create with key", "end", "start", "push")),
+        busy=st.sampled_from(("nothing", "create", "create with key", "end", "start", "push", "token")),
         moves=MOVES,
         linger_s=st.sampled_from((0.0, 0.0, 0.004)),
         back=st.booleans(),
@@ -136,6 +136,8 @@ class Faults(Actions):
                 await self._create(ROOMS[len(moves) % 5], LENGTHS[2], "k3" if "key" in busy else None, 2)(world)
             elif busy == "end" and self.model.live:
                 await self._end(self.model.live[0])(world)
+            elif busy == "token" and self.model.live:
+                await self._token(self.model.live[0], None)(world)
             elif busy == "push":
                 for room, news in world.provider.happened[-3:]:
                     world.push(room, news)

@@ -63,7 +63,7 @@ class Model:
             sessions = await self._check_sessions(service)
             names = self._names
             self._names = await self._check_rooms(service, sessions)
-            self.answers.note(names | self._names, sessions)
+            self.answers.note(names | self._names, sessions, self.stories)
             self._check_tasks(service)
             for client in world.clients:
                 check_client(client, self.log)
@@ -122,6 +122,7 @@ class Model:
             assert await service.sessions.get(session_id) == session
             self._check_session(session, story)
             if story.ended_at is None:
+                story.tokens.check(session, trio_time())
                 self._check_times(session, story)
                 self._check_presence(service, session, story)
         assert self.answers.promises.keys() <= sessions.keys(), "a session that was answered with 201 is gone"
@@ -143,7 +144,8 @@ class Model:
                 session.expires_at,
                 session.created_at,
             )
-            assert told.token.expires_at == session.token.expires_at
+            assert told.token.expires_at <= session.token.expires_at
+        story.tokens.check_numbers(self._world.calls)
         if story.end_reason == "requested":
             asked = [call for call in self._world.calls if call.kind == "end" and call.about["id"] == session.id]
             assert any(not isinstance(call.answer, StorageUnavailable) for call in asked), "nobody ended it"
@@ -157,10 +159,7 @@ class Model:
             return
         now = at(world.now - LATE_S)
         assert now < session.expires_at, "not ended in time"
-        if now >= session.token.expires_at:
-            assert EventType.TOKEN_EXPIRED in story.token_told, "token_expired is not told in time"
-        elif now >= session.token.expires_at - timedelta(seconds=SETTINGS.token_warning_s):
-            assert EventType.TOKEN_EXPIRING in story.token_told, "token_expiring is not told in time"
+        story.tokens.check_times(session, now)
 
     def _check_presence(self, service: Service, session: Session, story: Story) -> None:
         """What the provider named is told; whom it stopped naming is told to have left; and it is asked at all."""

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from machine_pushes import Witnesses
 from machine_service import SETTINGS
+from machine_tokens import TOKEN_EVENTS, Tokens
 
 from transport_trio.events import EventType, RecordedEvent, Source
 
@@ -34,8 +35,7 @@ class Story:
     left_ids: set[str] = attrs.field(factory=set)
     ever_left: set[str] = attrs.field(factory=set)  # also those who were told to be back
     anybody_came: bool = False
-    token_told: list[EventType] = attrs.field(factory=list)
-    token_expires_at: datetime | None = None
+    tokens: Tokens = attrs.field(default=attrs.Factory(lambda self: Tokens(self.session_id), takes_self=True))
     unproved: list[RecordedEvent] = attrs.field(factory=list)  # leaves that only the session's end can explain
     since_change: list[EventType] = attrs.field(factory=list)  # joins and leaves, until `session_updated`
     status: str = "Created"
@@ -58,8 +58,8 @@ class Story:
                 self._left(event, body, known, SEEN_SLACK if not unsure else event.time - self.created_at)
             case EventType.SESSION_UPDATED:
                 self._updated(body)
-            case EventType.TOKEN_EXPIRING | EventType.TOKEN_EXPIRED:
-                self._token(event, body)
+            case type_ if type_ in TOKEN_EVENTS:
+                self.tokens.tell(event, body, self.ends_at)
             case EventType.SESSION_ENDED:
                 self._ended(event, body)
 
@@ -104,14 +104,6 @@ class Story:
         assert body["participants_total"] == len(self.inside)
         if self.status in {"Created", "Active"}:
             assert self.status == ("Active" if self.anybody_came else "Created")
-
-    def _token(self, event: RecordedEvent, body: dict[str, Any]) -> None:
-        assert event.type not in self.token_told, f"{event.type} told twice"
-        assert EventType.TOKEN_EXPIRED not in self.token_told, "token_expiring after token_expired"
-        self.token_told.append(event.type)
-        self.token_expires_at = datetime.fromisoformat(body["expires_at"])
-        early = timedelta(seconds=SETTINGS.token_warning_s if event.type is EventType.TOKEN_EXPIRING else 0)
-        assert event.time >= self.token_expires_at - early, f"{event.type} too early"
 
     def _ended(self, event: RecordedEvent, body: dict[str, Any]) -> None:
         assert not self.inside, "ended with people inside"
