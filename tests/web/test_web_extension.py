@@ -84,6 +84,16 @@ async def test_what_makes_no_sense(site: Site, scripted: Scripted, body: Any) ->
     assert scripted.asked == []
 
 
+@pytest.mark.parametrize("end", ["tomorrow", 1767286800, "2026-01-01T17:00:00", "2026-01-01T17:00:00.5Z"])
+async def test_what_is_no_time_is_told_what_would_be_one(site: Site, scripted: Scripted, end: Any) -> None:
+    """The words of the library that reads it are no help to who writes them."""
+    session_id = await created(site)
+    response = await site.client.post(f"/sessions/{session_id}/extend", json={"session_expires_at": end})
+    document = assert_problem(response, 400, "invalid_request")
+    message = "must be like 2026-01-01T12:00:00Z: a zone, and whole seconds"
+    assert document["errors"] == [{"path": "$.session_expires_at", "message": message}]
+
+
 async def test_refusals_and_unknown_sessions(site: Site, scripted: Scripted) -> None:
     session_id = await created(site)
     scripted.refusal = errors.SessionHasEnded(session_id)

@@ -13,6 +13,8 @@ from transport_trio.wire.out import participant, timestamp
 from transport_trio.wire.requests import Body, Ttl, body_of
 from transport_trio.wire.tokens import token_answer
 
+NOT_A_TIME = ("$.session_expires_at", "must be like 2026-01-01T12:00:00Z: a zone, and whole seconds")
+
 
 class ExtendBody(Body, frozen=True):
     session_ttl_s: Ttl | None = None
@@ -26,12 +28,17 @@ def extend_body(data: bytes) -> ExtendBody:
     Raises:
         InvalidRequest: with the path of the first fault.
     """
-    body = body_of(data, ExtendBody)
+    try:
+        body = body_of(data, ExtendBody)
+    except InvalidRequest as exc:
+        if exc.faults[0][0] == NOT_A_TIME[0]:  # the reader's own words are no help to who writes `tomorrow`
+            raise InvalidRequest(NOT_A_TIME) from exc
+        raise
     if (body.session_ttl_s is None) == (body.session_expires_at is None):
         raise InvalidRequest(("$", "needs one of session_ttl_s and session_expires_at, and not both"))
     end = body.session_expires_at
     if end is not None and (end.tzinfo is None or end.microsecond):
-        raise InvalidRequest(("$.session_expires_at", "must be like 2026-01-01T12:00:00Z: a zone, and whole seconds"))
+        raise InvalidRequest(NOT_A_TIME)
     return body
 
 
