@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transport_trio.cli.lines import COLOURS, Lines, length, person, plain
+from transport_trio.cli.lines import COLOURS, Lines, count, length, person, plain
 from transport_trio.events import EventType
 
 SESSION = "7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11"
@@ -139,10 +139,10 @@ def test_a_line_begins_with_time_and_number_and_the_date_comes_once_a_day() -> N
     next_day = {**event("session_ended", 11, reason="empty"), "time": "2026-01-02T00:00:01Z"}
     assert said(first, second, next_day) == [
         "-- 2026-01-01 (UTC)",
-        "12:00:03      #9  session_ended       8a2f7c11  empty",
-        "12:00:03     #10  session_ended       8a2f7c11  empty",
+        "12:00:03      #9  session_ended          8a2f7c11  empty",
+        "12:00:03     #10  session_ended          8a2f7c11  empty",
         "-- 2026-01-02 (UTC)",
-        "00:00:01     #11  session_ended       8a2f7c11  empty",
+        "00:00:01     #11  session_ended          8a2f7c11  empty",
     ]
 
 
@@ -218,3 +218,13 @@ def test_odd_fields_still_give_printable_lines(kind: str, fields: dict[str, Any]
 
 def test_plain_leaves_ordinary_text_alone() -> None:
     assert plain("Zoë 日本 🎧") == "Zoë 日本 🎧"
+
+
+def test_details_begin_in_one_column_whatever_the_event() -> None:
+    shown = [next(line for line in Lines().of(event(kind)) if "#" in line) for kind in EventType]
+    assert len({line.index(SESSION[-8:]) for line in map(click.unstyle, shown)}) == 1
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 recordings"), (1, "1 recording"), (2, "2 recordings")])
+def test_one_is_one(number: int, words: str) -> None:
+    assert count(number, "recording") == words

@@ -47,4 +47,4 @@ def test_addresses_come_from_a_file_so_that_no_list_of_processes_shows_them(scri
 
 def test_list_prints_what_there_is(scripted: Any) -> None:
     scripted.answer = (200, {"live_streams": [ONE], "total": 1})
-    assert invoke("list", "--url", scripted.url, ID).output.splitlines()[-1] == "1 live streams"
+    assert invoke("list", "--url", scripted.url, ID).output.splitlines()[-1] == "1 live stream"

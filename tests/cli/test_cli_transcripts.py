@@ -55,7 +55,7 @@ def test_start_says_at_once_when_nothing_will_be_kept(scripted: Any) -> None:
 
 def test_list_and_link_print_what_there_is(scripted: Any) -> None:
     scripted.answer = (200, {"transcripts": [ONE], "total": 1, "download_link": "https://x/y"})
-    assert invoke("list", "--url", scripted.url, ID).output.splitlines()[-1] == "1 transcripts"
+    assert invoke("list", "--url", scripted.url, ID).output.splitlines()[-1] == "1 transcript"
     assert invoke("link", "--url", scripted.url, ID, "t1").output == "https://x/y\n"
 
 

@@ -212,4 +212,4 @@ def test_colours_are_for_terminals_that_want_them(watch: Watch, environ: dict[st
 def test_a_pipe_gets_no_colours(watch: Watch) -> None:
     with serving(says(welcome(1), JOINED)) as service:
         _, line = lines_of(watch(service.url, TERM="xterm"), 2)
-    assert line == "12:00:01      #2  participant_joined  s-1       Zo\u00eb joined"
+    assert line == "12:00:01      #2  participant_joined     s-1       Zo\u00eb joined"

@@ -50,6 +50,7 @@ GAP_REASONS = {
 SILENT = frozenset({"welcome", "ping", "pong", "subscribed"})
 SHORT_ID = 8
 NAMES_MAX = 8
+KIND_WIDTH = max(len(kind) for kind in COLOURS)
 
 
 def plain(value: object) -> str:
@@ -74,7 +75,7 @@ class Lines:
         if kind == "snapshot":
             yield from _snapshot(message)
             return
-        label = click.style(f"{plain(kind):<18}", fg=COLOURS.get(kind))
+        label = click.style(f"{plain(kind):<{KIND_WIDTH}}", fg=COLOURS.get(kind))
         number = f"#{plain(message['id'])}" if "id" in message else ""
         # Ids begin with the time of their making: those of one minute differ at the end.
         session = plain(message.get("session_id", ""))[-SHORT_ID:]
@@ -86,7 +87,7 @@ class Lines:
 def _snapshot(message: Mapping[str, Any]) -> Iterator[str]:
     sessions = message.get("sessions") or []
     label = click.style("snapshot", fg=COLOURS["snapshot"])
-    yield f"-- {label} at #{plain(message.get('last_event_id'))}: {_count(len(sessions), 'session')}" + (
+    yield f"-- {label} at #{plain(message.get('last_event_id'))}: {count(len(sessions), 'session')}" + (
         ", more to come" if message.get("more") else ""
     )
     for session in sessions:
@@ -195,5 +196,6 @@ def length(seconds: object) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def count(number: object, thing: str) -> str:
+    """`1 session`, `2 sessions`."""
+    return f"{plain(number)} {thing}" if number == 1 else f"{plain(number)} {thing}s"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from transport_trio.cli.client import Call
-from transport_trio.cli.lines import plain
+from transport_trio.cli.lines import count, plain
 from transport_trio.cli.participants import JsonObject
 from transport_trio.cli.recordings import SESSION, line
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
@@ -88,7 +88,7 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
         return
     for stream in answer.body.get("live_streams") or []:
         click.echo(_line(stream))
-    click.echo(f"{plain(answer.body.get('total'))} live streams")
+    click.echo(count(answer.body.get("total"), "live stream"))
 
 
 @live_streams.command(

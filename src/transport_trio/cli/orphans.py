@@ -10,7 +10,7 @@ import click
 import trio
 
 from transport_trio.cli.client import Call, send, wait_for
-from transport_trio.cli.lines import plain
+from transport_trio.cli.lines import count, plain
 from transport_trio.cli.problems import ServiceFailure
 from transport_trio.cli.sessions import asked, json_option, print_json, refusals
 from transport_trio.cli.target import Target, service_options
@@ -91,7 +91,7 @@ def _lines(known: Mapping[str, Any]) -> Iterator[str]:
     for one in sweeps:
         left = ", ".join(f"{plain(count)} {plain(kind)}" for kind, count in (one.get("left") or {}).items())
         yield (
-            f"{plain(one.get('provider'))} at {plain(one.get('finished_at'))}: {plain(one.get('rooms_total'))} rooms,"
+            f"{plain(one.get('provider'))} at {plain(one.get('finished_at'))}: {count(one.get('rooms_total'), 'room')},"
             f" {plain(one.get('foreign'))} foreign, {plain(one.get('known'))} of sessions; orphans left: {left};"
             f" {plain(one.get('deleted'))} deleted"
         )

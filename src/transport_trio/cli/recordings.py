@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from transport_trio.cli.client import Call
-from transport_trio.cli.lines import length, plain
+from transport_trio.cli.lines import count, length, plain
 from transport_trio.cli.participants import JsonObject
 from transport_trio.cli.report import captured
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
@@ -78,7 +78,7 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
         return
     for recording in answer.body.get("recordings") or []:
         click.echo(line(recording))
-    click.echo(f"{plain(answer.body.get('total'))} recordings")
+    click.echo(count(answer.body.get("total"), "recording"))
 
 
 @recordings.command(

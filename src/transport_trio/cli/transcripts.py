@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from transport_trio.cli.client import Call
-from transport_trio.cli.lines import plain
+from transport_trio.cli.lines import count, plain
 from transport_trio.cli.participants import JsonObject
 from transport_trio.cli.recordings import SESSION, line
 from transport_trio.cli.report import captured
@@ -132,7 +132,7 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
         return
     for transcript in answer.body.get("transcripts") or []:
         click.echo(line(transcript, "transcript_id"))
-    click.echo(f"{plain(answer.body.get('total'))} transcripts")
+    click.echo(count(answer.body.get("total"), "transcript"))
 
 
 @transcripts.command(
