@@ -480,3 +480,8 @@ def test_a_summary_names_everybody_with_their_visits(scripted) -> None:
         "    2026-01-01T11:00:05Z to now, 25 s (both)",
         "1 altogether, 1 at once at most; the provider's account: pending",
     ]
+
+
+def test_help_says_that_a_short_longest_length_makes_a_short_session() -> None:
+    words = " ".join(invoke("create", "--help").output.split())
+    assert "The longest that it can be extended to; shortens the default of --session-ttl-s." in words

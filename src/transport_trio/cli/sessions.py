@@ -90,7 +90,12 @@ def sessions() -> None:
 @click.option(
     "--bot-user-id-prefix", metavar="TEXT", help="Whose user id begins so is a bot, and nobody in that sense."
 )
-@click.option("--max-duration-s", type=int, metavar="SECONDS", help="The longest that it can be extended to.")
+@click.option(
+    "--max-duration-s",
+    type=int,
+    metavar="SECONDS",
+    help="The longest that it can be extended to; shortens the default of --session-ttl-s.",
+)
 @click.option("--events-after-end", is_flag=True, help="Tell also what comes to be known behind session_ended.")
 @click.option(
     "--body", type=click.File(encoding="utf-8"), help="A request in JSON, - for standard input; the options above win."
