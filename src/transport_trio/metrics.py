@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 
 from transport_trio import __version__
+from transport_trio.metrics_at_zero import begin_at_zero
 
 HTTP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 READY_BUCKETS_S = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
@@ -110,7 +111,7 @@ class Metrics:
             return Histogram(name, help_, labels, registry=registry, buckets=buckets)
 
         Info("transport_build", "Version of the service.", registry=registry).info({"version": __version__})
-        return cls(
+        made = cls(
             registry=registry,
             process=ProcessCollector(namespace="transport", registry=registry),
             active_sessions=gauge("active_sessions", "Sessions that have not ended."),
@@ -284,6 +285,8 @@ class Metrics:
             ),
             tasks=gauge("transport_tasks", "Trio tasks alive: some for each live session, listener and request."),
         )
+        begin_at_zero(made)
+        return made
 
     def watch(self, gauge: Gauge, read: Callable[[], float]) -> None:
         """Have a gauge read its value when it is scraped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -13,9 +14,17 @@ import attrs
 import pytest
 from prometheus_client import CollectorRegistry
 
+from fakes_connector import FakeConnector
 from transport_trio.cli.entry import COMMANDS
+from transport_trio.cli.lines import GAP_REASONS
+from transport_trio.connectors import ConnectorRegistry
+from transport_trio.journal.failures import DiskFault
 from transport_trio.metrics import Metrics
+from transport_trio.metrics_at_zero import AT_START
+from transport_trio.models import CaptureKind
 from transport_trio.settings import Settings
+from transport_trio.web.refusals import Refused
+from transport_trio.wire.socket import Close
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -79,6 +88,51 @@ def test_dashboard_and_alerts_use_metrics_and_labels_that_exist(expression: str)
         known_labels |= EXPOSED[name]
     for grouping in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
         assert set(re.split(r",\s*", grouping)) <= known_labels
+
+
+def at_zero() -> dict[str, list[dict[str, str]]]:
+    """The series of each counter that are there before anything has happened, with one connector."""
+    metrics = Metrics.create(CollectorRegistry())
+    ConnectorRegistry(metrics).register(FakeConnector())
+    found: dict[str, list[dict[str, str]]] = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+def wanted_in(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each counter whose growth is asked for, with every combination of labels that must be there."""
+    for name, selector in re.findall(r"(?:increase|rate)\((\w+_total)(?:\{([^}]*)\})?\[", expression):
+        asked = re.findall(r'(\w+)(=~|=)"([^"$]*)"', selector)
+        choices = [[(label, value) for value in values.split("|")] for label, _, values in asked]
+        for chosen in itertools.product(*choices):
+            yield name, dict(chosen)
+
+
+# A share of everything tells of the second one; which routes, statuses and outcomes there will be, nobody knows.
+GROWTHS = [one for one in EXPRESSIONS if ("increase(" in one or one in ALERTS) and " / " not in one and "_total" in one]
+
+
+@pytest.mark.parametrize("expression", GROWTHS)
+def test_what_is_asked_about_its_growth_is_there_from_the_start(expression: str) -> None:
+    """Or its first failure would be the series' first sample, which grows from nothing."""
+    series = at_zero()
+    for name, wanted in wanted_in(expression):
+        assert any(wanted.items() <= labels.items() for labels in series.get(name, [])), (name, wanted)
+
+
+def test_all_labels_of_a_closed_set_are_there_from_the_start() -> None:
+    closed: dict[str, set[str]] = {
+        "http_refused": set(Refused),
+        "capture_errors": set(CaptureKind),
+        "listeners_dropped": {one.label for one in Close},
+        "listener_gaps": set(GAP_REASONS),
+        "commit_failures": {*DiskFault, "conflict"},
+    }
+    for field, values in closed.items():
+        [begun] = AT_START[field].values()
+        assert set(begun) == values, field
 
 
 def test_every_metric_has_its_place_on_the_dashboard() -> None:

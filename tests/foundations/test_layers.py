@@ -14,7 +14,7 @@ NAME = "transport_trio"
 
 LEVELS = {
     0: {"models", "events", "errors", "ports", "__init__"},
-    1: {"concurrency", "wire", "settings", "setting_forms", "setting_connectors", "metrics", "logs"},
+    1: {"concurrency", "wire", "settings", "setting_forms", "setting_connectors", "metrics", "metrics_at_zero", "logs"},
     2: {"sessions", "connectors", "journal", "hub", "bus"},
     3: {"web"},
     4: {"cli", "runtime", "domains", "__main__"},

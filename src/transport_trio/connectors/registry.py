@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transport_trio.errors import UnknownProvider
 from transport_trio.metrics import Metrics
+from transport_trio.metrics_at_zero import begin_at_zero
 from transport_trio.ports import TransportConnector
 
 
@@ -29,6 +30,7 @@ class ConnectorRegistry:
             raise ValueError(f"a connector for {connector.name!r} is registered already")
         self._connectors[connector.name] = connector
         self._metrics.registered_connectors.set(len(self._connectors))
+        begin_at_zero(self._metrics, connector.name)
 
     def get(self, provider: str) -> TransportConnector:
         """The provider's connector.
