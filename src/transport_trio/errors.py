@@ -107,10 +107,16 @@ class TooManyRecordings(TransportError):
 
 
 class TranscriptNotFound(TransportError):
+    """None of this id, or, where none is named, none that runs."""
+
     code = "transcript_not_found"
 
-    def __init__(self, transcript_id: str) -> None:
-        super().__init__(f"the session has no transcript with the id {transcript_id[:80]!r}")
+    def __init__(self, transcript_id: str | None) -> None:
+        super().__init__(
+            "nothing is transcribed in this session now"
+            if transcript_id is None
+            else f"the session has no transcript with the id {transcript_id[:80]!r}"
+        )
         self.transcript_id = transcript_id
 
 

@@ -10,7 +10,7 @@ import pytest
 from web_rig import NOW, Site, assert_problem, created
 
 from transport_trio import errors
-from transport_trio.models import Capture, CaptureKind, CaptureOptions, CaptureStatus
+from transport_trio.models import Capture, CaptureKind, CaptureOptions, CaptureStatus, SessionStatus
 from transport_trio.sessions import StartCapture, StopCapture, UpdateCapture
 
 RUNNING = Capture(
@@ -183,6 +183,17 @@ async def test_a_transcription_is_started_changed_and_stopped(site: Site) -> Non
     assert_problem(await site.client.post(f"{url}/update", json={}), 400, "invalid_request")
     assert_problem(await site.client.post(f"{url}/start", json={"daily": {"instanceId": "x"}}), 400, "invalid_request")
     assert_problem(await site.client.post(f"{url}/stop", json={"transcript_id": "c1"}), 404, "transcript_not_found")
+
+
+@pytest.mark.parametrize(("path", "body"), [("stop", {}), ("update", {"participant_ids": ["p1"]})])
+async def test_where_nothing_is_transcribed_that_is_said(site: Site, path: str, body: Any) -> None:
+    session_id = await recorded(site)
+    url = f"/sessions/{session_id}/transcription/{path}"
+    document = assert_problem(await site.client.post(url, json=body), 404, "transcript_not_found")
+    assert document["detail"] == "nothing is transcribed in this session now"
+    session = site.service.sessions[session_id]
+    site.service.sessions[session_id] = attrs.evolve(session, status=SessionStatus.ENDED, ended_at=NOW)
+    assert_problem(await site.client.post(url, json=body), 409, "session_ended")
 
 
 async def test_transcripts_and_recordings_are_told_apart(site: Site) -> None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from transport_trio.errors import TranscriptNotFound
+from transport_trio.errors import SessionHasEnded, TranscriptNotFound
 from transport_trio.models import Capture, CaptureKind, CaptureStatus, Session
 from transport_trio.sessions import StartCapture, StopCapture, UpdateCapture
 from transport_trio.web.answers import answer
@@ -85,13 +85,15 @@ def _meant(session: Session, transcript_id: str | None) -> str:
 
     Raises:
         TranscriptNotFound: there is none.
+        SessionHasEnded: nor can there be one.
     """
     if transcript_id is not None:
         return _among(session, transcript_id).id
     for capture in reversed(session.captures):
         if capture.kind is KIND and capture.status in RUNNING:
             return capture.id
-    raise TranscriptNotFound("the running one")
+    # Those of an ended session are over as well.
+    raise SessionHasEnded(session.id) if session.has_ended else TranscriptNotFound(None)
 
 
 def _among(session: Session, transcript_id: str) -> Capture:
