@@ -97,6 +97,15 @@ class AlreadyRunning(TransportError):
         self.capture_id = capture_id
 
 
+class RecordingNotEnabled(TransportError):
+    """The session's room was made without what recording needs."""
+
+    code = "recording_not_enabled"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the session was created without room_config.enable_recording: {detail}")
+
+
 class TooManyRecordings(TransportError):
     """The session has as many recordings as are kept for one."""
 

@@ -22,6 +22,7 @@ from transport_trio.errors import (
     ProviderBusy,
     ProviderRejected,
     ProviderTimeout,
+    RecordingNotEnabled,
     RecordingNotFound,
     RecordingNotInState,
     SessionHasEnded,
@@ -189,6 +190,26 @@ async def test_what_the_provider_refuses_of_the_caller_s_own_is_the_caller_s_fau
                 await service.capture(session.id, action)
             assert path is None or caught.value.faults == ((path, detail),)
         assert await only(service, session) == running
+
+
+@pytest.mark.parametrize(
+    ("config", "detail", "error"),
+    [
+        (RoomConfig(), "recording is not enabled for room x", RecordingNotEnabled),
+        (RoomConfig(), "room x has an active stream", ProviderRejected),
+        (RoomConfig(enable_recording=True), "recording is not enabled for room x", ProviderRejected),
+        (RoomConfig(auto_start_recording=True), "recording is not enabled for room x", ProviderRejected),
+    ],
+)
+async def test_a_room_made_without_recording_is_no_fault_of_the_provider(
+    autojump_clock: MockClock, world: World, config: RoomConfig, detail: str, error: type[Exception]
+) -> None:
+    async with world.service() as service:
+        session = await a_call(service, world, room_config=config)
+        world.connector.fail("start_capture", ProviderRejected("daily", 400, detail))
+        with pytest.raises(error, match=detail):
+            await service.capture(session.id, START)
+        assert (await service.get(session.id)).captures == ()
 
 
 @pytest.mark.parametrize("began", [True, False])

@@ -29,6 +29,7 @@ CONTRACT = {
     errors.TranscriptNotInState("x", "starting", "ready"): (409, "transcript_not_in_state"),
     errors.AlreadyRunning("recording", "x", "running"): (409, "already_running"),
     errors.TooManyRecordings(20): (409, "too_many_recordings"),
+    errors.RecordingNotEnabled("off"): (409, "recording_not_enabled"),
     errors.RecordingNotFound("x"): (404, "recording_not_found"),
     errors.RecordingNotInState("x", "starting", "ready"): (409, "recording_not_in_state"),
     errors.SessionHasEnded("x"): (409, "session_ended"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
+from typing import TypeGuard
 
 from transport_trio.errors import (
     ConnectorError,
@@ -39,7 +40,7 @@ from transport_trio.events import (
     TranscriptionUpdated,
     TranscriptReady,
 )
-from transport_trio.models import Capture, CaptureKind, CaptureOptions, Session, provider_kind
+from transport_trio.models import Capture, CaptureKind, CaptureOptions, RoomConfig, Session, provider_kind
 
 RECORDING, TRANSCRIPTION, LIVE_STREAM = CaptureKind
 Events = Mapping[CaptureKind, type[CaptureEvent]]
@@ -80,6 +81,17 @@ def told_of(
         occurred_at=occurred_at,
         source=source,
     )
+
+
+def is_not_enabled(exc: ConnectorError, kind: CaptureKind, config: RoomConfig) -> TypeGuard[ProviderRejected]:
+    """Whether the provider refuses to record for the want of what `config` leaves out.
+
+    Nobody else can say so beforehand: the provider's domain may allow it for all rooms.
+    """
+    if kind is not RECORDING or config.enable_recording or config.auto_start_recording:
+        return False
+    refused = isinstance(exc, ProviderRejected) and exc.status == HTTPStatus.BAD_REQUEST
+    return refused and "enable" in str(exc)
 
 
 def in_callers_words(exc: ConnectorError, options: CaptureOptions) -> InvalidRequest | None:

@@ -19,6 +19,7 @@ from transport_trio.errors import (
     ConnectorError,
     NobodyInCall,
     ProviderRejected,
+    RecordingNotEnabled,
     SessionHasEnded,
     StorageUnavailable,
     TransportError,
@@ -44,7 +45,7 @@ from transport_trio.sessions.capture_causes import (
     CaptureStopped,
 )
 from transport_trio.sessions.capture_matching import find
-from transport_trio.sessions.capture_words import in_callers_words, not_found, not_in_state
+from transport_trio.sessions.capture_words import in_callers_words, is_not_enabled, not_found, not_in_state
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Cause
 from transport_trio.sessions.reply import Reply
@@ -90,6 +91,8 @@ class StartCapture:
         except ConnectorError as exc:
             if not exc.in_doubt:
                 await self._take_back(work, capture)
+            if is_not_enabled(exc, self.kind, work.session().room_config):
+                raise RecordingNotEnabled(exc.detail) from exc
             if (fault := in_callers_words(exc, self.options)) is not None:
                 raise fault from exc
             raise
