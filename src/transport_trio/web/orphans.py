@@ -13,11 +13,10 @@ from transport_trio.wire.orphans import orphans_answer, sweep_body
 
 
 def register_orphans(app: QuartTrio, deps: WebDeps) -> None:
-    orphans = deps.service.orphans
-
     @app.get("/orphans")
     async def read_orphans() -> Response:
         parse_query(request.query_string, ())
+        orphans = deps.service.orphans
         known = orphans_answer(deps.settings, orphans.latest, completed=orphans.completed, running=orphans.is_running)
         return answer(known)
 
@@ -26,5 +25,5 @@ def register_orphans(app: QuartTrio, deps: WebDeps) -> None:
         data = await read_json(deps.settings.body_timeout_s)
         parse_query(request.query_string, ())
         wanted = sweep_body(data)
-        number = orphans.ask(delete=wanted.delete)
+        number = deps.service.orphans.ask(delete=wanted.delete)
         return answer({"message": "Sweep requested", "delete": wanted.delete, "sweep": number}, 202)
