@@ -30,6 +30,16 @@ class UnknownProvider(TransportError):
         self.faults = (("$.provider", str(self)),)
 
 
+class ProviderNotServed(TransportError):
+    """The service was started without the connector that the session was made with."""
+
+    code = "provider_not_served"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"the service runs without the session's connector {provider!r}; DAILY_CONNECTORS names them")
+        self.provider = provider
+
+
 class SessionNotFound(TransportError):
     code = "session_not_found"
 

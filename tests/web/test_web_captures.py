@@ -144,6 +144,13 @@ async def test_what_is_not_there_is_not_found(site: Site, method: str, path: str
     assert_problem(response, 404, "session_not_found")
 
 
+async def test_a_session_whose_connector_was_taken_out_says_so_and_blames_no_field(site: Site) -> None:
+    session_id = await created(site)
+    site.service.refusal = errors.UnknownProvider("daily-eu", ("daily",))
+    response = await site.client.post(f"/sessions/{session_id}/recordings")
+    assert assert_problem(response, 503, "provider_not_served")["errors"] == []
+
+
 async def test_no_worker_is_told_with_when_to_come_back(site: Site) -> None:
     session_id = await created(site)
     site.service.refusal = errors.ProviderBusy("daily", "no worker", 4.2)

@@ -96,6 +96,7 @@ async def test_a_message_is_sent_to_everybody_or_to_one(site: Site) -> None:
     ("refusal", "status", "code"),
     [
         (errors.ParticipantNotFound("nobody"), 404, "participant_not_found"),
+        (errors.UnknownProvider("daily-eu", ("daily",)), 503, "provider_not_served"),
         (errors.NobodyInCall("daily", "r"), 409, "nobody_in_call"),
         (errors.SessionHasEnded("s"), 409, "session_ended"),
         (errors.Busy("4 are under way", 1), 429, "busy"),

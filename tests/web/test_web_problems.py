@@ -38,6 +38,7 @@ CONTRACT = {
     errors.IdempotencyMismatch(): (422, "idempotency_mismatch"),
     errors.Busy("full", 1.5): (429, "busy"),
     errors.ProviderRejected("daily", 401, "no"): (502, "provider_rejected"),
+    errors.ProviderNotServed("daily-eu"): (503, "provider_not_served"),
     errors.ProviderThrottled("daily", 2.2): (503, "provider_throttled"),
     errors.ProviderBusy("daily", "no worker", 5.0): (503, "provider_busy"),
     errors.ProviderUnreachable("daily", "down"): (503, "provider_unreachable"),

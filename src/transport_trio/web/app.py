@@ -16,7 +16,7 @@ from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.routing import MapAdapter
 
-from transport_trio.errors import TransportError
+from transport_trio.errors import ProviderNotServed, TransportError, UnknownProvider
 from transport_trio.web.access import Access, counted
 from transport_trio.web.auth import require_caller
 from transport_trio.web.body import BODY_MAX_BYTES, Request, body_of, linger
@@ -181,6 +181,9 @@ def _answer_failures(app: QuartTrio) -> None:
     async def planned(error: TransportError) -> Response:
         if status_of(error) is None:
             return await unplanned(error)
+        if isinstance(error, UnknownProvider) and "session_id" in (request.view_args or {}):
+            # Nothing in this request names a provider: the session does.
+            return problem_of(ProviderNotServed(error.provider))
         return problem_of(error)
 
     @app.errorhandler(Exception)
