@@ -107,7 +107,7 @@ async def without_the_other(folder: Path, settings: dict[str, str], session_id: 
             refused = await client.post("/sessions", json={"provider": "daily-eu"})
             assert (refused.status_code, refused.json()["code"]) == (400, "unknown_provider")
             refused = await client.post(f"/sessions/{session_id}/tokens", json={})
-            assert (refused.status_code, refused.json()["code"]) == (400, "unknown_provider")
+            assert (refused.status_code, refused.json()["code"]) == (503, "provider_not_served")
             assert (await client.delete(f"/sessions/{session_id}")).status_code == 200
             shown = (await client.get(f"/sessions/{session_id}")).json()
             assert (shown["status"], shown["provider_cleanup"]) == ("Ended", "pending")
