@@ -30,6 +30,7 @@ from transport_trio.errors import (
     UnknownProvider,
 )
 from transport_trio.models import EndReason, ProviderCleanup, RoomConfig, RoomIntent, Session, SessionStatus
+from transport_trio.models.orphans import session_id_in
 from transport_trio.ports import Change, SessionPage, SessionQuery
 from transport_trio.sessions import IdempotencyKey
 from transport_trio.settings import Settings
@@ -548,6 +549,8 @@ async def test_a_dry_run_makes_nothing(autojump_clock: MockClock, world: World) 
         assert shown["token"]["claims"]["exp"] == int((EPOCH + timedelta(seconds=3600)).timestamp())
         assert world.connector.calls == []
         assert service.managed_options("daily") == frozenset({"exp"})
+        unnamed = service.dry_run(a_request(room_config=RoomConfig()))
+        assert session_id_in(unnamed["room"]["name"]) is not None, "of the form that real ones have"
 
 
 # --- starting again ------------------------------------------------------------------------------------------

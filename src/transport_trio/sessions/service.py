@@ -28,8 +28,8 @@ from transport_trio.models import (
     Session,
     SessionId,
     SessionRequest,
-    new_session_id,
 )
+from transport_trio.models.orphans import marked_id
 from transport_trio.ports import SessionPage, SessionQuery
 from transport_trio.sessions.capture_desk import CaptureDesk
 from transport_trio.sessions.capture_work import CaptureAction
@@ -110,7 +110,9 @@ class SessionService:
     def dry_run(self, request: SessionRequest) -> dict[str, Any]:
         """What `create` would send to the provider; nothing is made or reserved."""
         connector = self._deps.connectors.get(request.provider)
-        made = plan(request, new_session_id(), self._deps.clock.now(), self._deps.settings.room_prefix)
+        now, prefix = self._deps.clock.now(), self._deps.settings.room_prefix
+        # Of the form that a real one has, and with a mark of no key: no room of that name would be ours.
+        made = plan(request, marked_id(b"", prefix, now, 0), now, prefix)
         return connector.dry_run(made.room, made.token)
 
     def managed_options(self, provider: str) -> frozenset[str]:
