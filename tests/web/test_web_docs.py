@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from web_rig import deps_of, site_with
+from web_rig import Site, deps_of, site_with
 
 from transport_trio.errors import ListenersFull
 from transport_trio.events import EventType
@@ -111,6 +111,13 @@ def test_the_request_with_all_defaults_means_the_smallest_one() -> None:
         for example in examples()[:2]
     ]
     assert smallest == full
+
+
+async def test_the_example_of_a_session_has_what_is_answered(site: Site) -> None:
+    [example] = [each for each in examples() if "room_url" in each and "meeting_token" in each]
+    answer = await site.client.post("/sessions", json={"provider": "daily"})
+    assert example.keys() == answer.json().keys()
+    assert example["options"].keys() == answer.json()["options"].keys()
 
 
 def test_the_example_of_an_error_is_a_real_one() -> None:
