@@ -53,6 +53,7 @@ class Metrics:
     webhook_active: Gauge
     webhook_repairs: Counter
     signing_active: Gauge
+    tokens: Counter
     people_actions: Counter
     extensions: Counter
     capture_actions: Counter
@@ -175,6 +176,7 @@ class Metrics:
                 "Whether meeting tokens are signed here (1) or minted by the provider against our wish (0).",
                 "provider",
             ),
+            tokens=counter("transport_tokens", "Meeting tokens made, and by whom.", "provider", "by"),
             people_actions=counter(
                 "transport_people_actions",
                 "What callers wanted of people in a room, by how it ended.",

@@ -39,6 +39,7 @@ AT_START: Mapping[str, Values] = {
 OF_PROVIDER: Mapping[str, Values] = {
     "webhooks": {"type": ("unknown",), "outcome": ("refused",)},
     "webhook_repairs": {},
+    "tokens": {"by": ("provider", "service")},
     "orphan_rooms_deleted": {},
     "orphan_sweep_failures": {},
     "presence_polls": {"outcome": ("room_missing",)},

@@ -28,6 +28,10 @@ def a_plan(**options: object) -> TokenPlan:
     )
 
 
+def made(metrics: Metrics, by: str) -> float | None:
+    return metrics.registry.get_sample_value("transport_tokens_total", {"provider": "daily", "by": by})
+
+
 def signing_active(metrics: Metrics) -> float | None:
     return metrics.registry.get_sample_value("transport_signing_active", {"provider": "daily"})
 
@@ -82,6 +86,7 @@ async def test_daily_mints_until_it_has_read_one_of_ours(
         assert signing_active(metrics) == 1
         await daily.create_token(a_plan())
         assert await minted(daily_sandbox) == 1
+        assert [made(metrics, by) for by in ("provider", "service")] == [1, 1]
 
 
 async def test_what_only_daily_can_check_is_daily_s_to_mint(

@@ -146,8 +146,11 @@ class DailyConnector:
 
     async def create_token(self, plan: TokenPlan) -> str:
         if self.signing is not None and (token := self.signing.mint(plan)) is not None:
+            self._client.metrics.tokens.labels(self.name, "service").inc()
             return token
-        return await self._client.call(CREATE_TOKEN, lambda answer: parse_token(answer.json), body=token_body(plan))
+        token = await self._client.call(CREATE_TOKEN, lambda answer: parse_token(answer.json), body=token_body(plan))
+        self._client.metrics.tokens.labels(self.name, "provider").inc()
+        return token
 
     async def presence(self, room_name: str, *, fresh: bool = False) -> Seen:
         return await self._looking.look(room_name, fresh=fresh)
