@@ -1,5 +1,6 @@
 """Sessions: use-cases, pure transitions, and one owner task with its poller and timers for each live session."""
 
+from transport_trio.sessions.capture_matching import capture_of
 from transport_trio.sessions.capture_work import StartCapture, StopCapture, UpdateCapture
 from transport_trio.sessions.extending import Extended, ExtensionRequest
 from transport_trio.sessions.idempotency import IdempotencyKey
@@ -19,6 +20,7 @@ __all__ = [
     "StartCapture",
     "StopCapture",
     "UpdateCapture",
+    "capture_of",
     "open_sessions",
     "summary_of",
 ]

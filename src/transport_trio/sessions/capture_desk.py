@@ -35,7 +35,7 @@ from transport_trio.sessions import captures
 from transport_trio.sessions.afterwards import change_ended
 from transport_trio.sessions.capture_causes import CaptureCause, CaptureDeleted, CapturesGivenUp, CapturesHeard
 from transport_trio.sessions.capture_counts import count_changes
-from transport_trio.sessions.capture_matching import find
+from transport_trio.sessions.capture_matching import capture_of, find
 from transport_trio.sessions.capture_watch import (
     LOOKS_APART_S,
     CaptureLine,
@@ -43,7 +43,7 @@ from transport_trio.sessions.capture_watch import (
     kinds_to_look_for,
     starts_itself,
 )
-from transport_trio.sessions.capture_words import not_found, not_in_state
+from transport_trio.sessions.capture_words import not_in_state
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.reply import Reply
 
@@ -143,10 +143,7 @@ class CaptureDesk:
 
     async def _found(self, session_id: str, kind: CaptureKind, capture_id: str) -> tuple[Session, Capture]:
         session = await self.get(session_id)
-        capture = find(session, capture_id)
-        if capture is None or capture.kind is not kind:
-            raise not_found(kind, capture_id)
-        return session, capture
+        return session, capture_of(session, kind, capture_id)
 
     def _connector(self, session: Session) -> TransportConnector:
         return self.deps.connectors.get(session.provider)

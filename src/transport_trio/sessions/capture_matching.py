@@ -8,18 +8,38 @@ from datetime import datetime, timedelta
 import attrs
 
 from transport_trio.errors import AlreadyRunning
-from transport_trio.models import Capture, CaptureKind, CaptureMoment, CaptureNews, CaptureStatus, Session
-from transport_trio.sessions.capture_words import too_many
+from transport_trio.models import (
+    CLOCK_SLACK_S,
+    Capture,
+    CaptureKind,
+    CaptureMoment,
+    CaptureNews,
+    CaptureStatus,
+    Session,
+)
+from transport_trio.sessions.capture_words import not_found, too_many
 
 CAPTURES_MAX = 20
 # How far the provider's clock and ours may differ; Daily's has a granularity of one second.
-CLOCK_SLACK = timedelta(seconds=5)
+CLOCK_SLACK = timedelta(seconds=CLOCK_SLACK_S)
 # From our request until it began, at the longest, when a list is read that does not know our id.
 BEGIN_WITHIN = timedelta(seconds=120)
 
 
 def find(session: Session, capture_id: str) -> Capture | None:
     return next((one for one in session.captures if one.id == capture_id), None)
+
+
+def capture_of(session: Session, kind: CaptureKind, capture_id: str) -> Capture:
+    """The session's capture of that kind and id.
+
+    Raises:
+        RecordingNotFound: or that of another kind; there is none.
+    """
+    capture = find(session, capture_id)
+    if capture is None or capture.kind is not kind:
+        raise not_found(kind, capture_id)
+    return capture
 
 
 def is_full(session: Session, kind: CaptureKind) -> bool:

@@ -44,8 +44,8 @@ from transport_trio.sessions.capture_causes import (
     CapturesHeard,
     CaptureStopped,
 )
-from transport_trio.sessions.capture_matching import find
-from transport_trio.sessions.capture_words import in_callers_words, is_not_enabled, not_found, not_in_state
+from transport_trio.sessions.capture_matching import capture_of, find
+from transport_trio.sessions.capture_words import in_callers_words, is_not_enabled, not_in_state
 from transport_trio.sessions.deps import Deps
 from transport_trio.sessions.lifecycle import Cause
 from transport_trio.sessions.reply import Reply
@@ -224,9 +224,7 @@ class CaptureWork:
         Raises:
             RecordingNotFound, RecordingNotInState, or those of another kind.
         """
-        capture = find(self.session(), capture_id)
-        if capture is None or capture.kind is not kind:
-            raise not_found(kind, capture_id)
+        capture = capture_of(self.session(), kind, capture_id)
         if capture.status not in {CaptureStatus.STARTING, CaptureStatus.RUNNING, CaptureStatus.STOPPING}:
             raise not_in_state(kind, capture_id, capture.status, "running")
         return capture

@@ -7,9 +7,8 @@ from http import HTTPStatus
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from transport_trio.errors import LiveStreamNotFound
-from transport_trio.models import Capture, CaptureKind, Session
-from transport_trio.sessions import StartCapture, StopCapture, UpdateCapture
+from transport_trio.models import CaptureKind
+from transport_trio.sessions import StartCapture, StopCapture, UpdateCapture, capture_of
 from transport_trio.web.answers import answer
 from transport_trio.web.captures import asked
 from transport_trio.web.deps import WebDeps
@@ -42,32 +41,19 @@ def register_live_streams(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.get(LIVE_STREAM)
     async def read_live_stream(session_id: str, stream_id: str) -> Response:
-        capture = _among(await known(deps, session_id), stream_id)
+        capture = capture_of(await known(deps, session_id), KIND, stream_id)
         parse_query(request.query_string, ())
         return answer(live_stream_answer(capture))
 
     @app.post(f"{LIVE_STREAM}/update")
     async def update_live_stream(session_id: str, stream_id: str) -> Response:
-        session = await known(deps, session_id)
-        _among(session, stream_id)
-        _, data = await asked(deps, session_id)
+        session, data = await asked(deps, session_id, KIND, stream_id)
         changes = picture_changes(data or b"{}", service.captures.managed_options(session.provider))
         action = UpdateCapture(kind=KIND, capture_id=stream_id, options=changes)
         return answer(live_stream_answer(await service.capture(session_id, action)))
 
     @app.post(f"{LIVE_STREAM}/stop")
     async def stop_live_stream(session_id: str, stream_id: str) -> Response:
-        _among(await known(deps, session_id), stream_id)
-        await asked(deps, session_id)
+        await asked(deps, session_id, KIND, stream_id)
         action = StopCapture(kind=KIND, capture_id=stream_id)
         return answer(live_stream_answer(await service.capture(session_id, action)))
-
-
-def _among(session: Session, stream_id: str) -> Capture:
-    """Raises:
-    LiveStreamNotFound: to be asked before a query or a body that is wrong.
-    """
-    for capture in session.captures:
-        if capture.id == stream_id and capture.kind is KIND:
-            return capture
-    raise LiveStreamNotFound(stream_id)

@@ -8,8 +8,8 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from transport_trio.errors import SessionHasEnded, TranscriptNotFound
-from transport_trio.models import Capture, CaptureKind, CaptureStatus, Session
-from transport_trio.sessions import StartCapture, StopCapture, UpdateCapture
+from transport_trio.models import CaptureKind, CaptureStatus, Session
+from transport_trio.sessions import StartCapture, StopCapture, UpdateCapture, capture_of
 from transport_trio.web.answers import answer
 from transport_trio.web.captures import asked, valid_for_s_of
 from transport_trio.web.deps import WebDeps
@@ -63,19 +63,19 @@ def register_transcripts(app: QuartTrio, deps: WebDeps) -> None:
 
     @app.get(TRANSCRIPT)
     async def read_transcript(session_id: str, transcript_id: str) -> Response:
-        capture = _among(await known(deps, session_id), transcript_id)
+        capture = capture_of(await known(deps, session_id), KIND, transcript_id)
         parse_query(request.query_string, ())
         return answer(transcript_answer(capture))
 
     @app.get(f"{TRANSCRIPT}/link")
     async def link_transcript(session_id: str, transcript_id: str) -> Response:
-        _among(await known(deps, session_id), transcript_id)
+        capture_of(await known(deps, session_id), KIND, transcript_id)
         link = await service.captures.link(session_id, KIND, transcript_id, valid_for_s_of(request.query_string))
         return answer(transcript_link_answer(transcript_id, link), HTTPStatus.OK, {"Cache-Control": "no-store"})
 
     @app.delete(TRANSCRIPT)
     async def delete_transcript(session_id: str, transcript_id: str) -> Response:
-        _among(await known(deps, session_id), transcript_id)
+        capture_of(await known(deps, session_id), KIND, transcript_id)
         parse_query(request.query_string, ())
         return answer(transcript_answer(await service.captures.delete(session_id, KIND, transcript_id)))
 
@@ -88,19 +88,9 @@ def _meant(session: Session, transcript_id: str | None) -> str:
         SessionHasEnded: nor can there be one.
     """
     if transcript_id is not None:
-        return _among(session, transcript_id).id
+        return capture_of(session, KIND, transcript_id).id
     for capture in reversed(session.captures):
         if capture.kind is KIND and capture.status in RUNNING:
             return capture.id
     # Those of an ended session are over as well.
     raise SessionHasEnded(session.id) if session.has_ended else TranscriptNotFound(None)
-
-
-def _among(session: Session, transcript_id: str) -> Capture:
-    """Raises:
-    TranscriptNotFound: to be asked before a query or a body that is wrong.
-    """
-    for capture in session.captures:
-        if capture.id == transcript_id and capture.kind is KIND:
-            return capture
-    raise TranscriptNotFound(transcript_id)
