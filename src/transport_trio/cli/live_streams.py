@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, TextIO
-from urllib.parse import quote
 
 import click
 
+from transport_trio.cli.captures import SESSION, body_of, line, path_of
 from transport_trio.cli.client import Call
 from transport_trio.cli.lines import count, plain
 from transport_trio.cli.participants import JsonObject
-from transport_trio.cli.recordings import SESSION, line
-from transport_trio.cli.sessions import asked, json_option, print_json, session_path
+from transport_trio.cli.sessions import asked, json_option, print_json
 from transport_trio.cli.target import Target, service_options
 
 
@@ -58,15 +57,14 @@ def start(
     as_json: bool,
 ) -> None:
     """Start to stream, to the addresses of a file or to endpoints known at the provider."""
-    body: dict[str, Any] = {**(options or {})}
-    if rtmp_urls_file is not None:
-        body["rtmp_urls"] = [url for text in rtmp_urls_file if (url := text.strip())]
-    if endpoints:
-        body["endpoints"] = list(endpoints)
-    if max_duration_s is not None:
-        body["max_duration_s"] = max_duration_s
-    if additional:
-        body["additional"] = True
+    urls = None if rtmp_urls_file is None else [url for text in rtmp_urls_file if (url := text.strip())]
+    body = body_of(
+        options,
+        rtmp_urls=urls,
+        endpoints=list(endpoints) or None,
+        max_duration_s=max_duration_s,
+        additional=additional or None,
+    )
     _show(asked(target, Call(method="POST", path=_path(session_id), body=body), as_json).body, as_json)
 
 
@@ -103,12 +101,12 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
 @json_option
 def stop(target: Target, session_id: str, stream_id: str, as_json: bool) -> None:
     """Stop a live stream."""
-    path = f"{_path(session_id)}/{quote(stream_id, safe='', errors='replace')}/stop"
+    path = f"{_path(session_id, stream_id)}/stop"
     _show(asked(target, Call(method="POST", path=path, body={}), as_json).body, as_json)
 
 
-def _path(session_id: str) -> str:
-    return f"{session_path(session_id)}/live-streams"
+def _path(session_id: str, stream_id: str | None = None) -> str:
+    return path_of(session_id, "live-streams", stream_id)
 
 
 def _show(stream: dict[str, Any], as_json: bool) -> None:

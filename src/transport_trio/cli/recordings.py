@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import click
 
+from transport_trio.cli.captures import SESSION, body_of, line, path_of, show_all, show_link
 from transport_trio.cli.client import Call
-from transport_trio.cli.lines import count, length, plain
+from transport_trio.cli.lines import count
 from transport_trio.cli.participants import JsonObject
-from transport_trio.cli.report import captured
-from transport_trio.cli.sessions import asked, json_option, print_json, session_path
+from transport_trio.cli.sessions import asked, json_option, print_json
 from transport_trio.cli.target import Target, service_options
 
-SESSION = "7b0c0c56-9f5b-4b8e-a6b4-6f0f8a2f7c11"
 TYPES = ("cloud", "cloud-audio-only", "raw-tracks")
 
 
@@ -56,7 +54,7 @@ def start(
 ) -> None:
     """Start a recording."""
     given = {"type": type_, "max_duration_s": max_duration_s, "min_idle_timeout_s": min_idle_timeout_s}
-    body = _body(options, **given, additional=additional or None)
+    body = body_of(options, **given, additional=additional or None)
     _show(asked(target, Call(method="POST", path=_path(session_id), body=body), as_json).body, as_json)
 
 
@@ -77,7 +75,7 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
         print_json(answer.body)
         return
     for recording in answer.body.get("recordings") or []:
-        click.echo(line(recording))
+        click.echo(_line(recording))
     click.echo(count(answer.body.get("total"), "recording"))
 
 
@@ -93,8 +91,7 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
 @json_option
 def show(target: Target, session_id: str, recording_id: str, as_json: bool) -> None:
     """Show all that is known of a recording."""
-    answer = asked(target, Call(method="GET", path=_path(session_id, recording_id)), as_json)
-    print_json(answer.body) if as_json else click.echo(captured(answer.body))
+    show_all(target, _path(session_id, recording_id), as_json)
 
 
 @recordings.command(
@@ -120,7 +117,7 @@ def update(
     as_json: bool,
 ) -> None:
     """Change how a recording goes on."""
-    body = _body(options, max_duration_s=max_duration_s, min_idle_timeout_s=min_idle_timeout_s)
+    body = body_of(options, max_duration_s=max_duration_s, min_idle_timeout_s=min_idle_timeout_s)
     if not body:
         raise click.UsageError("say what changes, with --options for instance")
     call = Call(method="POST", path=f"{_path(session_id, recording_id)}/update", body=body)
@@ -157,9 +154,7 @@ def stop(target: Target, session_id: str, recording_id: str, as_json: bool) -> N
 def link(target: Target, session_id: str, recording_id: str, valid_for_s: int | None, as_json: bool) -> None:
     """Print a link by which anybody can fetch a recording that is ready."""
     params = {} if valid_for_s is None else {"valid_for_s": str(valid_for_s)}
-    call = Call(method="GET", path=f"{_path(session_id, recording_id)}/link", params=params)
-    answer = asked(target, call, as_json)
-    print_json(answer.body) if as_json else click.echo(plain(answer.body.get("download_link")))
+    show_link(target, _path(session_id, recording_id), as_json, params)
 
 
 @recordings.command(
@@ -178,27 +173,13 @@ def delete(target: Target, session_id: str, recording_id: str, as_json: bool) ->
     _show(asked(target, call, as_json).body, as_json)
 
 
-def _body(options: dict[str, Any] | None, **given: object) -> dict[str, Any]:
-    return {**(options or {}), **{name: value for name, value in given.items() if value is not None}}
-
-
 def _path(session_id: str, recording_id: str | None = None) -> str:
-    path = f"{session_path(session_id)}/recordings"
-    return path if recording_id is None else f"{path}/{quote(recording_id, safe='', errors='replace')}"
+    return path_of(session_id, "recordings", recording_id)
+
+
+def _line(recording: dict[str, Any]) -> str:
+    return line(recording, "recording_id")
 
 
 def _show(recording: dict[str, Any], as_json: bool) -> None:
-    print_json(recording) if as_json else click.echo(line(recording))
-
-
-def line(recording: dict[str, Any], id_name: str = "recording_id") -> str:
-    """One recording, or transcript, with what matters of it."""
-    parts = []
-    if recording.get("started_at"):
-        parts.append(f"since {plain(recording['started_at'])}")
-    if recording.get("duration_s") is not None:
-        parts.append(f"{length(recording['duration_s'])} long")
-    if recording.get("error"):
-        parts.append(plain(recording["error"]))
-    state = f"{plain(recording.get(id_name))}  {plain(recording.get('status')):<12}  {', '.join(parts)}"
-    return state.rstrip()
+    print_json(recording) if as_json else click.echo(_line(recording))

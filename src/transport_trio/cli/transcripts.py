@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import click
 
+from transport_trio.cli.captures import SESSION, body_of, line, path_of, show_all, show_link
 from transport_trio.cli.client import Call
-from transport_trio.cli.lines import count, plain
+from transport_trio.cli.lines import count
 from transport_trio.cli.participants import JsonObject
-from transport_trio.cli.recordings import SESSION, line
-from transport_trio.cli.report import captured
 from transport_trio.cli.sessions import asked, json_option, print_json, session_path
 from transport_trio.cli.target import Target, service_options
 
@@ -52,8 +50,7 @@ def start(
     as_json: bool,
 ) -> None:
     """Start a transcription; what is said is kept where the session was made with --enable-transcription."""
-    given = {"language": language, "additional": additional or None}
-    body = {**(options or {}), **{name: value for name, value in given.items() if value is not None}}
+    body = body_of(options, language=language, additional=additional or None)
     call = Call(method="POST", path=session_path(session_id) + "/transcription/start", body=body)
     transcript = asked(target, call, as_json).body
     _show(transcript, as_json)
@@ -73,8 +70,7 @@ def start(
 @json_option
 def show(target: Target, session_id: str, transcript_id: str, as_json: bool) -> None:
     """Show all that is known of a transcript."""
-    answer = asked(target, Call(method="GET", path=_path(session_id, transcript_id)), as_json)
-    print_json(answer.body) if as_json else click.echo(captured(answer.body))
+    show_all(target, _path(session_id, transcript_id), as_json)
 
 
 @transcripts.command(
@@ -92,7 +88,7 @@ def show(target: Target, session_id: str, transcript_id: str, as_json: bool) -> 
 @json_option
 def update(target: Target, session_id: str, transcript_id: str | None, who: tuple[str, ...], as_json: bool) -> None:
     """Change whom a transcription is about, by default the latest that runs."""
-    body = {"participant_ids": list(who), **({} if transcript_id is None else {"transcript_id": transcript_id})}
+    body = body_of(None, participant_ids=list(who), transcript_id=transcript_id)
     call = Call(method="POST", path=session_path(session_id) + "/transcription/update", body=body)
     _show(asked(target, call, as_json).body, as_json)
 
@@ -109,7 +105,7 @@ def update(target: Target, session_id: str, transcript_id: str | None, who: tupl
 @json_option
 def stop(target: Target, session_id: str, transcript_id: str | None, as_json: bool) -> None:
     """Stop a transcription, by default the latest that runs."""
-    body = {} if transcript_id is None else {"transcript_id": transcript_id}
+    body = body_of(None, transcript_id=transcript_id)
     call = Call(method="POST", path=session_path(session_id) + "/transcription/stop", body=body)
     _show(asked(target, call, as_json).body, as_json)
 
@@ -126,7 +122,7 @@ def stop(target: Target, session_id: str, transcript_id: str | None, as_json: bo
 @json_option
 def list_(target: Target, session_id: str, as_json: bool) -> None:
     """List a session's transcripts, the oldest first."""
-    answer = asked(target, Call(method="GET", path=session_path(session_id) + "/transcripts"), as_json)
+    answer = asked(target, Call(method="GET", path=_path(session_id)), as_json)
     if as_json:
         print_json(answer.body)
         return
@@ -147,8 +143,7 @@ def list_(target: Target, session_id: str, as_json: bool) -> None:
 @json_option
 def link(target: Target, session_id: str, transcript_id: str, as_json: bool) -> None:
     """Print a link by which anybody can fetch a transcript that is ready."""
-    answer = asked(target, Call(method="GET", path=_path(session_id, transcript_id) + "/link"), as_json)
-    print_json(answer.body) if as_json else click.echo(plain(answer.body.get("download_link")))
+    show_link(target, _path(session_id, transcript_id), as_json)
 
 
 @transcripts.command(
@@ -167,8 +162,8 @@ def delete(target: Target, session_id: str, transcript_id: str, as_json: bool) -
     _show(asked(target, call, as_json).body, as_json)
 
 
-def _path(session_id: str, transcript_id: str) -> str:
-    return f"{session_path(session_id)}/transcripts/{quote(transcript_id, safe='', errors='replace')}"
+def _path(session_id: str, transcript_id: str | None = None) -> str:
+    return path_of(session_id, "transcripts", transcript_id)
 
 
 def _show(transcript: dict[str, Any], as_json: bool) -> None:
