@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from transport_trio.sandbox.capture_bodies import ONE_INSTANCE, STREAMING, checked_body
-from transport_trio.sandbox.captures import INSTANCE, Capture
+from transport_trio.sandbox.capture_lookup import running
 from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.operations import ApiRequest, check_hosted, room_of
-from transport_trio.sandbox.refusals import invalid
-from transport_trio.sandbox.rooms import Room
 from transport_trio.sandbox.starting import begin_live_stream, check_endpoints
 
 SENT = {"sent": "true"}
@@ -28,7 +26,7 @@ def update_live_stream(sandbox: Sandbox, request: ApiRequest) -> Any:
     changes = checked_body(request.body, STREAMING)
     check_endpoints(sandbox, room, changes)
     check_hosted(sandbox, room, request.now)
-    sandbox.captures.update(_running(sandbox, room, changes), changes, request.now)
+    sandbox.captures.update(running(sandbox, room, "streaming", changes), changes, request.now)
     return SENT
 
 
@@ -36,12 +34,5 @@ def stop_live_stream(sandbox: Sandbox, request: ApiRequest) -> Any:
     room = room_of(sandbox, request)
     given = checked_body(request.body, ONE_INSTANCE)
     check_hosted(sandbox, room, request.now)
-    sandbox.captures.stop(_running(sandbox, room, given), request.now)
+    sandbox.captures.stop(running(sandbox, room, "streaming", given), request.now)
     return SENT
-
-
-def _running(sandbox: Sandbox, room: Room, given: dict[str, Any]) -> Capture:
-    capture = sandbox.captures.running(room, "streaming", given.get("instanceId", INSTANCE))
-    if capture is None:
-        raise invalid(f"room {room.name} is not being streamed")
-    return capture

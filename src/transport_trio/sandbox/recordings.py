@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from transport_trio.sandbox.capture_bodies import RECORDING, RECORDING_STOP, checked_body
-from transport_trio.sandbox.captures import INSTANCE, Capture
+from transport_trio.sandbox.capture_lookup import finished, kept, running
+from transport_trio.sandbox.captures import Capture
 from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.files import access_link
 from transport_trio.sandbox.operations import ApiRequest, check_hosted, room_of
 from transport_trio.sandbox.paging import page_of
-from transport_trio.sandbox.refusals import ApiError, invalid
-from transport_trio.sandbox.rooms import Room
+from transport_trio.sandbox.refusals import invalid
 from transport_trio.sandbox.starting import begin_recording
 
 SENT = {"status": "sent"}
@@ -29,7 +29,7 @@ def update_recording(sandbox: Sandbox, request: ApiRequest) -> Any:
     room = room_of(sandbox, request)
     changes = checked_body(request.body, RECORDING)
     check_hosted(sandbox, room, request.now)
-    capture = _running(sandbox, room, changes.get("instanceId", INSTANCE))
+    capture = running(sandbox, room, "recording", changes)
     if capture.options.get("type") == "raw-tracks":
         raise invalid("a raw-tracks recording cannot be updated")
     sandbox.captures.update(capture, changes, request.now)
@@ -40,7 +40,7 @@ def stop_recording(sandbox: Sandbox, request: ApiRequest) -> Any:
     room = room_of(sandbox, request)
     given = checked_body(request.body, RECORDING_STOP)
     check_hosted(sandbox, room, request.now)
-    capture = _running(sandbox, room, given.get("instanceId", INSTANCE))
+    capture = running(sandbox, room, "recording", given)
     if given.get("type", capture.options.get("type", "cloud")) != capture.options.get("type", "cloud"):
         raise invalid(f"room {room.name} has no recording of this type")
     sandbox.captures.stop(capture, request.now)
@@ -55,11 +55,11 @@ def list_recordings(sandbox: Sandbox, request: ApiRequest) -> Any:
 
 
 def get_recording(sandbox: Sandbox, request: ApiRequest) -> Any:
-    return recording_object(_known(sandbox, request))
+    return recording_object(kept(sandbox, request, "recording"))
 
 
 def delete_recording(sandbox: Sandbox, request: ApiRequest) -> Any:
-    capture = _ready(sandbox, request)
+    capture = finished(sandbox, request, "recording")
     sandbox.captures.forget(capture)
     place = capture.place
     return {
@@ -72,7 +72,7 @@ def delete_recording(sandbox: Sandbox, request: ApiRequest) -> Any:
 
 
 def get_recording_link(sandbox: Sandbox, request: ApiRequest) -> Any:
-    link, expires = access_link(sandbox, _ready(sandbox, request), request)
+    link, expires = access_link(sandbox, finished(sandbox, request, "recording"), request)
     return {"download_link": link, "expires": expires}
 
 
@@ -92,25 +92,3 @@ def recording_object(capture: Capture) -> dict[str, Any]:
         **({"mtgSessionId": capture.meeting_id} if capture.tells_meeting else {}),
         **({"tracks": tracks} if capture.finished and (tracks := capture.tracks) else {}),
     }
-
-
-def _running(sandbox: Sandbox, room: Room, instance_id: str) -> Capture:
-    capture = sandbox.captures.running(room, "recording", instance_id)
-    if capture is None:
-        raise invalid(f"room {room.name} is not being recorded")
-    return capture
-
-
-def _known(sandbox: Sandbox, request: ApiRequest) -> Capture:
-    id_ = request.path["id"]
-    for capture in sandbox.captures.known("recording"):
-        if capture.id == id_:
-            return capture
-    raise ApiError(404, "not-found", f"recording {id_} not found")
-
-
-def _ready(sandbox: Sandbox, request: ApiRequest) -> Capture:
-    capture = _known(sandbox, request)
-    if not capture.finished:
-        raise invalid(f"recording {capture.id} is not finished")
-    return capture

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from transport_trio.sandbox.capture_bodies import ONE_INSTANCE, TRANSCRIPTION, TRANSCRIPTION_CHANGE, checked_body
-from transport_trio.sandbox.captures import INSTANCE, Capture
+from transport_trio.sandbox.capture_lookup import finished, kept, running
+from transport_trio.sandbox.captures import Capture
 from transport_trio.sandbox.core import Sandbox
 from transport_trio.sandbox.files import access_link
 from transport_trio.sandbox.operations import ApiRequest, check_hosted, room_of
 from transport_trio.sandbox.paging import page_of
-from transport_trio.sandbox.refusals import ApiError, invalid
-from transport_trio.sandbox.rooms import Room
 from transport_trio.sandbox.starting import begin_transcription
 from transport_trio.sandbox.timeform import iso
 
@@ -30,7 +29,7 @@ def update_transcription(sandbox: Sandbox, request: ApiRequest) -> Any:
     room = room_of(sandbox, request)
     changes = checked_body(request.body, TRANSCRIPTION_CHANGE)
     check_hosted(sandbox, room, request.now)
-    sandbox.captures.update(_running(sandbox, room, changes), changes, request.now)
+    sandbox.captures.update(running(sandbox, room, "transcription", changes), changes, request.now)
     return SENT
 
 
@@ -38,7 +37,7 @@ def stop_transcription(sandbox: Sandbox, request: ApiRequest) -> Any:
     room = room_of(sandbox, request)
     given = checked_body(request.body, ONE_INSTANCE)
     check_hosted(sandbox, room, request.now)
-    sandbox.captures.stop(_running(sandbox, room, given), request.now)
+    sandbox.captures.stop(running(sandbox, room, "transcription", given), request.now)
     return SENT
 
 
@@ -54,17 +53,17 @@ def list_transcripts(sandbox: Sandbox, request: ApiRequest) -> Any:
 
 
 def get_transcript(sandbox: Sandbox, request: ApiRequest) -> Any:
-    return _in_full(sandbox, _known(sandbox, request))
+    return _in_full(sandbox, kept(sandbox, request, "transcription"))
 
 
 def delete_transcript(sandbox: Sandbox, request: ApiRequest) -> Any:
-    capture = _finished(sandbox, request)
+    capture = finished(sandbox, request, "transcription")
     sandbox.captures.forget(capture)
     return {**_in_full(sandbox, capture), "status": "t_deleted"}
 
 
 def get_transcript_link(sandbox: Sandbox, request: ApiRequest) -> Any:
-    capture = _finished(sandbox, request)
+    capture = finished(sandbox, request, "transcription")
     link, _ = access_link(sandbox, capture, request)
     # Daily's example calls it so; its schema says `link`.
     return {"transcriptId": capture.id, "download_link": link}
@@ -87,25 +86,3 @@ def _in_full(sandbox: Sandbox, capture: Capture) -> dict[str, Any]:
     place = capture.place
     out = {"key": place["key"], "bucket": place["bucket_name"], "region": place["bucket_region"]}
     return {**_shown(sandbox, capture), "outParams": out}
-
-
-def _running(sandbox: Sandbox, room: Room, given: dict[str, Any]) -> Capture:
-    capture = sandbox.captures.running(room, "transcription", given.get("instanceId", INSTANCE))
-    if capture is None:
-        raise invalid(f"room {room.name} is not being transcribed")
-    return capture
-
-
-def _known(sandbox: Sandbox, request: ApiRequest) -> Capture:
-    id_ = request.path["id"]
-    for capture in sandbox.captures.known("transcription"):
-        if capture.id == id_:
-            return capture
-    raise ApiError(404, "not-found", f"transcript {id_} not found")
-
-
-def _finished(sandbox: Sandbox, request: ApiRequest) -> Capture:
-    capture = _known(sandbox, request)
-    if not capture.finished:
-        raise invalid(f"transcript {capture.id} is not finished")
-    return capture

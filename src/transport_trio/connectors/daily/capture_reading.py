@@ -35,10 +35,7 @@ def parse_recordings(body: Any, room_name: str, now: datetime) -> tuple[CaptureN
     Raises:
         BrokenAnswer: there is no list.
     """
-    entries = object_of(body).get("data")
-    if not isinstance(entries, list):
-        raise BrokenAnswer("it holds no list of recordings")
-    found = (parse_recording(entry, now) for entry in entries)
+    found = (parse_recording(entry, now) for entry in _entries(body, "recordings"))
     return tuple(news for news in found if news is not None and news.room_name in {None, room_name})
 
 
@@ -68,10 +65,7 @@ def parse_transcripts(body: Any, now: datetime) -> tuple[CaptureNews, ...]:
     Raises:
         BrokenAnswer: there is no list.
     """
-    entries = object_of(body).get("data")
-    if not isinstance(entries, list):
-        raise BrokenAnswer("it holds no list of transcripts")
-    found = (parse_transcript(entry, now) for entry in entries)
+    found = (parse_transcript(entry, now) for entry in _entries(body, "transcripts"))
     return tuple(news for news in found if news is not None)
 
 
@@ -91,6 +85,13 @@ def parse_transcript(entry: Any, now: datetime) -> CaptureNews | None:
         started_at=started_at,
         duration_s=seconds(entry.get("duration")),
     )
+
+
+def _entries(body: Any, what: str) -> list[Any]:
+    entries = object_of(body).get("data")
+    if not isinstance(entries, list):
+        raise BrokenAnswer(f"it holds no list of {what}")
+    return entries
 
 
 def parse_link(body: Any) -> CaptureLink:
@@ -139,7 +140,6 @@ def pushed(type_: str, id_: str | None, payload: Mapping[str, Any], at: datetime
     if instance is None and provider_id is None:
         return None
     started_at = unix_time(payload.get("start_ts"))
-    reason = payload.get("error_msg")
     told_at = {CaptureMoment.STARTED: started_at, CaptureMoment.ERROR: unix_time(payload.get("timestamp"))}
     return CaptureNews(
         kind=CaptureKind.RECORDING,
@@ -151,8 +151,13 @@ def pushed(type_: str, id_: str | None, payload: Mapping[str, Any], at: datetime
         type=short(payload.get("type")),
         started_at=started_at,
         duration_s=seconds(payload.get("duration")),
-        reason=clean(reason, DETAIL_MAX) if isinstance(reason, str) and reason else None,
+        reason=_reason(payload.get("error_msg")),
     )
+
+
+def _reason(given: Any) -> str | None:
+    """Why, in the words of Daily."""
+    return clean(given, DETAIL_MAX) if isinstance(given, str) and given else None
 
 
 def _instance_in(id_: str | None) -> str | None:
@@ -162,7 +167,7 @@ def _instance_in(id_: str | None) -> str | None:
 
 
 def _of_transcript(moment: CaptureMoment, payload: Mapping[str, Any], at: datetime) -> CaptureNews | None:
-    info, reason = payload.get("info"), payload.get("error")
+    info = payload.get("info")
     instance = short(info.get("instanceId")) if isinstance(info, dict) else None
     provider_id = short(payload.get("id"))
     if instance is None and provider_id is None:
@@ -175,7 +180,7 @@ def _of_transcript(moment: CaptureMoment, payload: Mapping[str, Any], at: dateti
         provider_id=provider_id,
         room_name=short(payload.get("room_name")),
         duration_s=seconds(payload.get("duration")),
-        reason=clean(reason, DETAIL_MAX) if isinstance(reason, str) and reason else None,
+        reason=_reason(payload.get("error")),
     )
 
 
@@ -189,5 +194,5 @@ def _of_live_stream(moment: CaptureMoment, payload: Mapping[str, Any], at: datet
         occurred_at=min(unix_time(payload.get("timestamp")) or at, at),
         instance_id=instance,
         room_name=short(payload.get("room_name")),
-        reason=clean(without_addresses(reason), DETAIL_MAX) if isinstance(reason, str) and reason else None,
+        reason=_reason(without_addresses(reason) if isinstance(reason, str) else None),
     )
