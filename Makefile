@@ -60,7 +60,7 @@ conformance: $(DEV_STAMP) ## Hold what we rely on of Daily against Daily (DAILY_
 	@$(BIN)/python -m pytest tests/contract --conformance $(ARGS)
 
 .PHONY: drills
-drills: $(DEV_STAMP) ## Try every promise under faults, seven to ten minutes; ARGS="kill_anytime --short" for some
+drills: $(DEV_STAMP) ## Try every promise under faults, some ten minutes; ARGS="kill_anytime --short" for some
 	@$(BIN)/python -m drills $(ARGS)
 
 .PHONY: lock
